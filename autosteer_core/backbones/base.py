@@ -1,0 +1,63 @@
+"""What a model family must offer so that the method can read it and steer it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from autosteer_core.values import Fingerprint, Item
+
+
+class Backbone(Protocol):
+    """A frozen decoder with its processor. Layer l means the residual stream that enters block l, l >= 1."""
+
+    @property
+    def model(self) -> Any:
+        """The Transformers model, in eval mode; `generate` is called on it."""
+        ...
+
+    @property
+    def body(self) -> nn.Module:
+        """The model without its output matrix: returns `last_hidden_state`, already normalised."""
+        ...
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The decoder blocks in order."""
+        ...
+
+    @property
+    def head(self) -> nn.Module:
+        """The output matrix: normalised hidden state in, logits out."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """The text tokenizer, with a padding token."""
+        ...
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Identity of weights, processor, template and dtype; computed once."""
+        ...
+
+    def encode(self, item: Item) -> "Prompt":
+        """Token ids and picture tensors of one item; raises BadItem if it cannot be shown to the model."""
+        ...
+
+    def collate(self, prompts: Sequence["Prompt"]) -> Mapping[str, Tensor]:
+        """Left-padded model inputs for several prompts, on the model's device."""
+        ...
+
+
+class Prompt(Protocol):
+    """One encoded item."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids with picture placeholders expanded."""
+        ...
+
+    def extended(self, ids: list[int]) -> "Prompt":
+        """The same prompt followed by more tokens: a forced opening, or an answer to learn from."""
+        ...

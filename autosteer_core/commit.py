@@ -1,0 +1,122 @@
+"""The commit protocol: a part's rows become visible whole, at most once, and nothing is lost.
+
+Order matters: write the part under a name of this attempt, create the commit record if absent, complete the
+part in the queue. Dying in between repeats the part, and the second commit is refused.
+"""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from autosteer_core.errors import AutosteerError
+from autosteer_core.ports import BlobStore
+from autosteer_core.values import Lease, Part, Verdict
+
+SUCCESS = "_SUCCESS"
+SEALED = "dataset.json"
+
+
+class NotConserved(AutosteerError):
+    """The output does not hold exactly one row per input row: it is not sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """What was committed for a part: where it lies, how to check it, and what it holds."""
+
+    part_id: str
+    token: int
+    key: str
+    sha256: str
+    bytes: int
+    rows: int
+    actions: dict[str, int]
+    rows_hash: str
+
+
+def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes) -> bool:
+    """Publish `data` (the encoded verdicts) for the leased part; False if another attempt was first.
+
+    Raises:
+        NotConserved: the verdicts are not exactly the part's rows; nothing is written.
+    """
+    part = lease.part
+    if [verdict.row for verdict in verdicts] != list(range(part.start, part.stop)):
+        raise NotConserved(f"part {part.part_id} has rows {part.start} to {part.stop}, {len(verdicts)} verdicts came")
+    key = f"parts/{part.part_id}.{lease.token}-{uuid.uuid4().hex[:8]}.parquet"
+    record = CommitRecord(
+        part_id=part.part_id,
+        token=lease.token,
+        key=key,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        rows=len(verdicts),
+        actions=dict(sorted(Counter(str(verdict.action) for verdict in verdicts).items())),
+        rows_hash=rows_hash(part, [verdict.row for verdict in verdicts]),
+    )
+    store.put_if_absent(key, data)
+    if store.put_if_absent(f"commits/{part.part_id}.json", json.dumps(asdict(record)).encode()):
+        return True
+    store.delete(key)
+    return False
+
+
+def rows_hash(part: Part, rows: Sequence[int]) -> str:
+    """Identity of a set of rows of one file, whatever their order."""
+    return hashlib.sha256(json.dumps([part.source, sorted(rows)]).encode()).hexdigest()
+
+
+def committed(store: BlobStore) -> Iterator[CommitRecord]:
+    """Every commit record, by part id."""
+    for key in store.keys("commits/"):
+        yield CommitRecord(**json.loads(store.get(key)))
+
+
+def is_committed(store: BlobStore, part: Part) -> bool:
+    """Whether the part's commit record exists: then its work is done, whatever a queue says."""
+    key = f"commits/{part.part_id}.json"
+    return key in store.keys(key)
+
+
+def seal(store: BlobStore, parts: Sequence[Part]) -> list[CommitRecord]:
+    """Check conservation, then write the list of parts for readers and `_SUCCESS`; safe to repeat.
+
+    Raises:
+        NotConserved: a part is missing, foreign, or holds other rows than it should.
+    """
+    records = {record.part_id: record for record in committed(store)}
+    wanted = {str(part.part_id): part for part in parts}
+    if records.keys() != wanted.keys():
+        missing, foreign = len(wanted.keys() - records.keys()), len(records.keys() - wanted.keys())
+        raise NotConserved(f"{missing} parts are missing and {foreign} are foreign: run the same command again")
+    for part_id, part in wanted.items():
+        record = records[part_id]
+        rows = list(range(part.start, part.stop))
+        if (
+            record.rows != part.rows
+            or record.rows_hash != rows_hash(part, rows)
+            or sum(record.actions.values()) != part.rows
+        ):
+            raise NotConserved(f"part {part_id} has {part.rows} input rows, its commit record says {record.rows}")
+    ordered = [records[str(part.part_id)] for part in parts]
+    store.put_if_absent(SEALED, json.dumps({"parts": [asdict(record) for record in ordered]}, indent=1).encode())
+    store.put_if_absent(SUCCESS, b"")
+    return ordered
+
+
+def read_part(store: BlobStore, record: CommitRecord) -> bytes:
+    """The part's bytes, verified; raises NotConserved if they are gone or changed."""
+    try:
+        data = store.get(record.key)
+    except KeyError:
+        raise NotConserved(
+            f"{record.key} is gone from {store.describe()}: delete its commit record and run again"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise NotConserved(
+            f"{record.key} in {store.describe()} was changed after its commit: delete both and run again"
+        )
+    return data

@@ -1,0 +1,34 @@
+"""The engine port: items in, verdicts out, one each and in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autosteer_core.gate_actions import GateAction
+from autosteer_core.values import Item, Verdict
+
+
+class Engine(Protocol):
+    """Judges or answers items; a single bad item costs only its own row."""
+
+    def audit(self, items: Sequence[Item]) -> list[Verdict]:
+        """Risk only: allow, flag or error."""
+        ...
+
+    def generate(self, items: Sequence[Item]) -> list[Verdict]:
+        """Risk, then an answer, a refusal or an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """`gate_action` None takes the bundle's own; `compare` adds unsteered and always-steered answers.
+
+    Rows whose risk lies within `band` of the threshold are read again alone and marked borderline.
+    """
+
+    batch_rows: int = 16
+    max_new_tokens: int = 48
+    gate_action: GateAction | None = None
+    compare: bool = False
+    band: float = 1e-3

@@ -1,0 +1,96 @@
+"""What the core asks of the outside world: a clock, a queue of parts, a store of bytes, a source of items."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from autosteer_core.values import Item, Lease, Part, QueueCounts
+
+
+class Clock(Protocol):
+    """Seconds since an arbitrary start; only differences mean anything."""
+
+    def now(self) -> float: ...
+
+
+class PartQueue(Protocol):
+    """A durable queue with leases. Every write after `claim` is fenced by the lease token."""
+
+    def add(self, parts: Sequence[Part]) -> int:
+        """Add the parts that are not yet known and return how many; adding again is harmless."""
+        ...
+
+    def mark_done(self, part_ids: Sequence[str]) -> None:
+        """Record parts whose commit already exists, whatever their state; used to rebuild a lost queue."""
+        ...
+
+    def claim(self, worker: str, seconds: float, limit: int = 1) -> list[Lease]:
+        """Lease up to `limit` parts that are ready or whose lease expired, oldest first, in one transaction."""
+        ...
+
+    def renew(self, lease: Lease, seconds: float) -> Lease:
+        """Extend the lease from now; raises LeaseLost if the part was claimed again or is finished."""
+        ...
+
+    def complete(self, lease: Lease) -> None:
+        """Finish the part for good; raises LeaseLost if the lease is void."""
+        ...
+
+    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
+        """Give the part back; `failed` counts towards burying, a shutdown does not. Raises LeaseLost."""
+        ...
+
+    def bury(self, lease: Lease, reason: str) -> None:
+        """Set the part aside with its reason: it is never claimed again. Raises LeaseLost."""
+        ...
+
+    def claims(self, part_id: str) -> int:
+        """How many times the part has been claimed so far."""
+        ...
+
+    def counts(self) -> QueueCounts:
+        """Parts by state, all read at one instant."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; safe to call twice."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Named bytes. A key is a relative path with `/`; a blob is visible whole or not at all."""
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write the bytes unless the key exists; False if it does. Durable once it returns."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace, whole: for views that can be made again (report, summary), never for results."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The bytes; KeyError if there are none."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys that start with the string `prefix`, in order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the key; no error if it is gone already."""
+        ...
+
+    def describe(self) -> str:
+        """Where the bytes live, for a person: a folder or an s3:// address."""
+        ...
+
+
+class ManifestReader(Protocol):
+    """A table of items, fixed once planned."""
+
+    def files(self) -> Sequence[tuple[str, int, str]]:
+        """(file name, number of rows, SHA-256 of the contents) for every file, in order."""
+        ...
+
+    def items(self, part: Part) -> Iterator[Item]:
+        """The part's items in row order; a row that cannot be read comes back as an item with a flaw."""
+        ...

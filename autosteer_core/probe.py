@@ -1,0 +1,51 @@
+"""The probe: one layer's activation in, a calibrated risk out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Standardise, d-64-1 ReLU MLP, temperature, sigmoid (AutoSteer eq. 10, trained on plain logits).
+
+    Shapes: `mean` and `scale` (d,), `inner_weight` (h, d), `inner_bias` (h,), `outer_weight` (h,),
+    """
+
+    mean: Tensor
+    scale: Tensor
+    inner_weight: Tensor
+    inner_bias: Tensor
+    outer_weight: Tensor
+    outer_bias: Tensor
+    temperature: Tensor
+
+    def logit(self, activation_ND: Tensor) -> Tensor:
+        """Harm logit per row, shape (N,), float32 and divided by the temperature."""
+        standard_ND = (activation_ND.float() - self.mean) / self.scale
+        inner_NH = torch.relu(standard_ND @ self.inner_weight.T + self.inner_bias)
+        return (inner_NH @ self.outer_weight + self.outer_bias) / self.temperature
+
+    def risk(self, activation_ND: Tensor) -> Tensor:
+        """Calibrated probability of harm per row, shape (N,); NaN activations give NaN, never a low risk."""
+        return torch.sigmoid(self.logit(activation_ND))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by field name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to(self, device: torch.device | str) -> "Probe":
+        """The same probe on another device; float32 always."""
+        return Probe(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Probe":
+        """Inverse of `tensors`; a missing or extra name is a TypeError."""
+        return cls(**tensors)
+
+
+def gate_is_open(risk_N: Tensor, threshold: float) -> Tensor:
+    """Boolean per row: open at risk >= threshold, and also where the risk is NaN (fail closed)."""
+    return ~(risk_N < threshold)

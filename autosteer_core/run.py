@@ -1,0 +1,112 @@
+"""A run: what was asked of which manifest, and the parts it is cut into."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autosteer_core.errors import UserMistake
+from autosteer_core.ports import BlobStore
+from autosteer_core.values import Part, PartId
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Identity of a run: equal inputs and settings give an equal `run_id`, anything else is another run."""
+
+    kind: str
+    manifest: str
+    files: Sequence[tuple[str, int, str]]
+    bundle_id: str
+    settings: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON values, as stored in the output folder. File contents count, the manifest's address does not."""
+        return {
+            "kind": self.kind,
+            "files": [list(entry) for entry in self.files],
+            "bundle_id": self.bundle_id,
+            "settings": dict(self.settings),
+        }
+
+    @property
+    def run_id(self) -> str:
+        """First 16 hex digits of the identity's SHA-256."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole manifest."""
+        return sum(rows for _, rows, _ in self.files)
+
+    def parts(self, rows_per_part: int) -> list[Part]:
+        """Consecutive row ranges within each file; the same run always gives the same parts."""
+        return [
+            Part(
+                PartId(f"{self.run_id}-{number:03d}-{start:09d}"),
+                name,
+                start,
+                min(start + rows_per_part, rows),
+            )
+            for number, (name, rows, _) in enumerate(self.files)
+            for start in range(0, rows, rows_per_part)
+        ]
+
+
+def take_over(store: BlobStore, run: Run) -> bool:
+    """Claim the output for this run; True if the same run had started here before.
+
+    Raises:
+        UserMistake: the output belongs to another run; the message names what differs.
+    """
+    record = json.dumps(run.identity | {"run_id": run.run_id, "manifest": run.manifest}, indent=1).encode()
+    if store.put_if_absent(RECORD, record):
+        _refuse_strangers(store)
+        return False
+    found = read_record(store)
+    differing = _differences(found, run.identity)
+    if differing:
+        raise UserMistake(
+            f"{store.describe()} holds another run, it differs in {', '.join(differing)}: "
+            "choose an empty --out, or repeat the command with the first run's inputs and settings"
+        )
+    return True
+
+
+def read_record(store: BlobStore) -> dict[str, Any]:
+    """The stored identity with `run_id` and `manifest`; raises UserMistake where there is no run."""
+    try:
+        record: dict[str, Any] = json.loads(store.get(RECORD))
+    except KeyError:
+        raise UserMistake(f"{store.describe()} holds no run: name the --out of a generate or audit command") from None
+    except ValueError as error:
+        raise UserMistake(f"{RECORD} in {store.describe()} is damaged ({error}): choose another --out") from error
+    return record
+
+
+def _refuse_strangers(store: BlobStore) -> None:
+    """Verdicts without a record mean that somebody removed it: do not mix two runs."""
+    if any(True for _ in store.keys("commits/")):
+        store.delete(RECORD)
+        raise UserMistake(f"{store.describe()} holds commits but no {RECORD}: choose an empty --out")
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    if found.get("kind") != wanted["kind"]:
+        return [f"kind ({found.get('kind')} there, {wanted['kind']} now)"]
+    settings = _unequal(found.get("settings", {}), wanted["settings"])
+    others = [name for name in ("files", "bundle_id") if found.get(name) != wanted[name]]
+    return [*("manifest contents" if name == "files" else name for name in others), *settings]
+
+
+def _unequal(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
+    normal = json.loads(json.dumps(dict(wanted)))
+    return [
+        f"{name} ({found.get(name)} there, {normal.get(name)} now)"
+        for name in sorted(found.keys() | normal.keys())
+        if found.get(name) != normal.get(name)
+    ]

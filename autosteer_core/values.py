@@ -1,0 +1,124 @@
+"""The nouns of the service as frozen data: item, part, lease, verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+PartId = NewType("PartId", str)
+BundleId = NewType("BundleId", str)
+Fingerprint = NewType("Fingerprint", str)
+
+
+class Label(StrEnum):
+    """What a person said about an item; never what the probe said."""
+
+    HARMFUL = "harmful"
+    BENIGN = "benign"
+
+
+class Action(StrEnum):
+    """What happened to an item: generate uses the first four, audit allow, flag, review and error."""
+
+    ANSWER = "answer"
+    REFUSE = "refuse"
+    REVIEW = "review"
+    ERROR = "error"
+    ALLOW = "allow"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What the manifest's author knows of an item; used by calibration and evaluation only."""
+
+    label: Label | None = None
+    group: str | None = None
+    pair: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to judge or answer; `images` are encoded bytes (PNG, JPEG or WebP), not yet decoded.
+
+    `flaw` is set when the row itself could not be read: such an item becomes an error row.
+    """
+
+    item_id: str
+    text: str
+    images: tuple[bytes, ...] = ()
+    row: int = 0
+    annotation: Annotation = field(default_factory=Annotation)
+    flaw: "Flaw | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why an item cannot be answered: a stable code and one sentence for a person."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows [start, stop) of one manifest file: the unit of lease, retry and output file."""
+
+    part_id: PartId
+    source: str
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, by position; empty parts do not exist."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to finish a part until `expires_at` (queue clock, seconds); `token` grows with every claim."""
+
+    part: Part
+    token: int
+    worker: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many parts are in each state; they add up to the number of parts added."""
+
+    ready: int = 0
+    leased: int = 0
+    done: int = 0
+    buried: int = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Parts that still need a worker."""
+        return self.ready + self.leased
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One item's outcome: exactly one per manifest row.
+
+    `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error.
+    `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit was applied.
+    """
+
+    item_id: str
+    row: int
+    action: Action
+    risk: float
+    answer: str | None = None
+    flaw: Flaw | None = None
+    gate_open: bool | None = None
+    gate_evaluations: int = 0
+    steered_tokens: int = 0
+    borderline: bool = False
+    finish_reason: str | None = None
+    annotation: Annotation = field(default_factory=Annotation)
+    compared: Mapping[str, str] = field(default_factory=dict)
