@@ -1,0 +1,45 @@
+"""Which columns of a manifest mean what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from autosteer_core.errors import UserMistake
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """Our name -> the manifest's name. Only `id` and one of text, image and images must exist."""
+
+    id: str = "id"
+    text: str = "text"
+    image: str = "image"
+    images: str = "images"
+    label: str = "label"
+    group: str = "group"
+    pair: str = "pair"
+    source: str = "source"
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, str]) -> "ColumnMap":
+        """From settings, where a name of ours may be misspelt."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(mapping) - set(known))
+        if unknown:
+            raise UserMistake(f"column map: {', '.join(unknown)} is not one of {', '.join(known)}")
+        return cls(**mapping)
+
+    def present_in(self, found: list[str], where: str) -> dict[str, str]:
+        """Our name -> the manifest's, for the columns that are there; refuses a table that lacks one."""
+        wanted = {field.name: getattr(self, field.name) for field in fields(self)}
+        present = {ours: theirs for ours, theirs in wanted.items() if theirs in found}
+        # A column that was named on purpose must exist: ignoring a misspelt label would look like no labels.
+        missing = [theirs for ours, theirs in wanted.items() if theirs not in found and theirs != ours]
+        if "id" not in present or missing:
+            lost = missing or [self.id]
+            raise UserMistake(f"{where} has no column {', '.join(lost)}; it has {', '.join(found) or 'none'}")
+        if not present.keys() & {"text", "image", "images"}:
+            raise UserMistake(
+                f"{where} needs a column {self.text}, {self.image} or {self.images}; "
+                f"it has {', '.join(found)}: name yours in the column map"
+            )
+        return present

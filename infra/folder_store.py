@@ -1,0 +1,125 @@
+"""A blob store in a folder of a local disk."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from autosteer_core.errors import UserMistake
+from infra.blob_key import checked_key, checked_prefix
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FolderStore:
+    """A blob is a file; it gets its final name only when it is whole and on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._temp = root / ".tmp"  # no key starts with a dot
+        self._anchor = next(folder for folder in (root, *root.parents) if folder.exists())
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with self._written(path, data) as temp:
+            try:
+                os.link(temp, path)  # unlike a rename, a link never replaces
+                return True
+            except FileExistsError:
+                if path.is_dir():
+                    raise
+                return False
+            finally:
+                # The loser syncs too: it will act on the winner's file, which may not be on the disk yet.
+                self._sync_folders(path)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with self._written(path, data) as temp:
+            temp.replace(path)
+            self._sync_folders(path)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyError(key) from None
+        except OSError as error:
+            raise UserMistake(f"{self._path(key)} cannot be read ({error.strerror}): check it") from error
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        folder = self._root / checked_prefix(prefix).rpartition("/")[0]
+        walk = os.walk(folder, onerror=_refuse_unreadable)
+        found = (Path(at, name) for at, _, names in walk for name in names)
+        keys = sorted(path.relative_to(self._root).as_posix() for path in found)
+        yield from (key for key in keys if key.startswith(prefix) and "/." not in f"/{key}")
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return  # a folder on the way to other keys is not a key
+        except OSError as error:
+            raise UserMistake(f"{self._path(key)} cannot be deleted ({error.strerror}): check it") from error
+
+    def describe(self) -> str:
+        return str(self._root)
+
+    def _path(self, key: str) -> Path:
+        path = self._root / checked_key(key)
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise UserMistake(f"{path} leads out of {self._root} through a link: remove the link")
+        return path
+
+    @contextmanager
+    def _written(self, path: Path, data: bytes) -> Iterator[Path]:
+        """A file with the bytes under a name of its own, on the disk; gone again afterwards."""
+        temp = self._temp / uuid4().hex
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._temp.mkdir(exist_ok=True)
+            try:
+                _write_through(temp, data)
+                yield temp
+            finally:
+                temp.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(path, len(data), error) from error
+
+    def _sync_folders(self, path: Path) -> None:
+        """Make the name durable, and the folders that had to be made for it."""
+        for folder in path.parents:
+            _sync_folder(folder)
+            if folder == self._anchor:
+                break
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Without this a folder that may not be listed would look empty."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserMistake(f"{error.filename} may not be listed: check its permissions") from error
+
+
+def _cannot_write(path: Path, size: int, error: OSError) -> UserMistake:
+    if error.errno in _NO_SPACE:
+        return UserMistake(f"no space for {path} ({error.strerror}): {size} bytes are needed, free some")
+    return UserMistake(
+        f"cannot write {path} ({error.strerror}): check that its folder is writable and on a disk with hard links"
+    )

@@ -1,0 +1,53 @@
+"""The cells of a row that came as a JSON object."""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
+
+from autosteer_core.errors import BadItem
+from infra.column_map import ColumnMap
+from infra.row_to_item import MAX_IMAGE_BYTES, RowCells, checked_image
+
+ReadImage = Callable[[str], bytes]
+
+
+def cells_of(row: Mapping[str, object], columns: ColumnMap, read_image: ReadImage) -> RowCells:
+    """`read_image` gets the paths, relative to the manifest."""
+
+    def text(name: str) -> str | None:
+        return _text(name, row.get(getattr(columns, name)))
+
+    def images() -> Iterator[bytes]:
+        for value in _listed(row.get(columns.image), row.get(columns.images)):
+            yield checked_image(_image(value, read_image))
+
+    return RowCells(text, images)
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if name != "text" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise BadItem("E_FIELD_TYPE", f"{name} must be a string, it is {type(value).__name__}")
+
+
+def _listed(image: object, images: object) -> list[object]:
+    if not isinstance(images, list | None):
+        raise BadItem("E_FIELD_TYPE", f"images must be a list, it is {type(images).__name__}")
+    return ([] if image is None else [image]) + (images or [])
+
+
+def _image(value: object, read_image: ReadImage) -> bytes:
+    """Base64, plain or in a data: address, or a path: a path has a dot, which base64 never has."""
+    if not isinstance(value, str):
+        raise BadItem("E_FIELD_TYPE", f"an image must be base64 or a path, it is {type(value).__name__}")
+    if not value.startswith("data:") and "." in value:
+        return read_image(value)
+    encoded = value.partition(",")[2] if value.startswith("data:") else value
+    if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
+        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+    try:
+        return b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadItem("E_IMAGE_BASE64", f"an image is neither base64 nor a path with a suffix: {error}") from error

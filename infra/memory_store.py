@@ -1,0 +1,37 @@
+"""A blob store in a dictionary: the reference that the durable stores must agree with."""
+
+from collections.abc import Iterator
+from threading import Lock
+
+from infra.blob_key import checked_key, checked_prefix
+
+
+class MemoryStore:
+    """Forgets everything when the process ends."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        with self._lock:
+            if checked_key(key) in self._blobs:
+                return False
+            self._blobs[key] = data
+            return True
+
+    def put(self, key: str, data: bytes) -> None:
+        self._blobs[checked_key(key)] = data
+
+    def get(self, key: str) -> bytes:
+        return self._blobs[checked_key(key)]
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        checked_prefix(prefix)
+        yield from sorted(key for key in self._blobs if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        self._blobs.pop(checked_key(key), None)
+
+    def describe(self) -> str:
+        return "memory"

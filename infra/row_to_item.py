@@ -1,0 +1,95 @@
+"""From one row of any manifest to an item, or to an item with a flaw."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from autosteer_core.errors import BadItem
+from autosteer_core.values import Annotation, Flaw, Item, Label
+
+MAX_TEXT_CHARS = 20_000
+MAX_IMAGE_BYTES = 32 * 2**20
+MAX_ID_CHARS = 512
+
+# A cell is read only when it is asked for, so that a bad one spoils its own row and no other.
+ReadText = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlace:
+    """Where a row is, and the id that it gets if it has none."""
+
+    row: int
+    generated_id: str
+
+
+def row_place(row: int, source: str, names: Sequence[str]) -> RowPlace:
+    """The place of a row of one of the files `names`; generated ids differ between files."""
+    return RowPlace(row, f"row-{row}" if len(names) == 1 else f"{source}:row-{row}")
+
+
+@dataclass(frozen=True, slots=True)
+class RowCells:
+    """A row's cells by our column names: texts, and the encoded images in order."""
+
+    text: ReadText
+    images: Callable[[], Iterable[bytes]]
+
+
+def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
+    """The item; whatever is wrong with the row is told in its flaw, and then it has no content."""
+    item_id = place.generated_id
+    try:
+        item_id = _item_id(cells)
+        annotation = _annotation(cells)
+        text = _text(cells, "text", max_text_chars) or ""
+        images = tuple(cells.images())
+        if not text.strip() and not images:
+            raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image")
+    except BadItem as error:
+        return Item(item_id, "", row=place.row, flaw=error.flaw)
+    return Item(item_id, text, images, place.row, annotation)
+
+
+def flawed(place: RowPlace, flaw: Flaw) -> Item:
+    """The item of a row that could not even be taken apart."""
+    return Item(place.generated_id, "", row=place.row, flaw=flaw)
+
+
+def checked_image(data: bytes | None) -> bytes:
+    """The encoded image, if there is one and its size can be borne; nothing is decoded here."""
+    if not data:
+        raise BadItem("E_IMAGE_MISSING", "an image of the row has no bytes")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+    return data
+
+
+def _item_id(cells: RowCells) -> str:
+    found = cells.text("id")
+    if found is None or not found.strip():
+        raise BadItem("E_ID_EMPTY", "the row has no id")
+    if len(found) > MAX_ID_CHARS or not found.isprintable():
+        raise BadItem("E_ID_INVALID", f"the id is longer than {MAX_ID_CHARS} or has control characters")
+    return found
+
+
+def _text(cells: RowCells, name: str, max_chars: int) -> str | None:
+    found = cells.text(name)
+    if found is not None and len(found) > max_chars:
+        raise BadItem("E_TEXT_TOO_LONG", f"{name} has {len(found)} characters, {max_chars} are allowed")
+    try:
+        (found or "").encode()
+    except UnicodeEncodeError as error:
+        raise BadItem("E_TEXT_UTF8", f"{name} has half a surrogate pair at character {error.start}") from error
+    return found
+
+
+def _annotation(cells: RowCells) -> Annotation:
+    group, pair, source = (_text(cells, name, MAX_ID_CHARS) for name in ("group", "pair", "source"))
+    found = _text(cells, "label", MAX_ID_CHARS)
+    if found is None:
+        return Annotation(None, group, pair, source)
+    try:
+        return Annotation(Label(found), group, pair, source)
+    except ValueError:
+        raise BadItem("E_LABEL", f"label must be {' or '.join(Label)}, it is {found!r}") from None

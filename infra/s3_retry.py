@@ -1,0 +1,87 @@
+"""Which S3 failures pass by themselves, and what to say of the others."""
+
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+)
+
+from autosteer_core.errors import TryAgain, UserMistake
+
+T = TypeVar("T")
+
+_TRIES = 5
+_FIRST_PAUSE_SECONDS = 0.2
+_PASSING = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError"}
+_ANSWERS = {"404", "409", "412"}
+_BROKEN_TRANSFER = (
+    ConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
+
+
+def error_code(error: ClientError) -> str:
+    """The HTTP status as text: S3's own code words differ between GET, HEAD and vendors."""
+    return str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+
+
+class Retry:
+    """Call again, a few times with growing pauses, while the failure may pass by itself."""
+
+    def __init__(self, where: str, sleep: Callable[[float], None]) -> None:
+        self._where = where
+        self._sleep = sleep
+
+    def __call__(self, act: Callable[[], T]) -> T:
+        for attempt in range(1, _TRIES):
+            try:
+                return self._plainly(act)
+            except TryAgain:
+                # Full jitter, so that workers that failed together do not come back together.
+                self._sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))
+        return self._plainly(act)
+
+    def _plainly(self, act: Callable[[], T]) -> T:
+        """Turn S3's errors into what the caller does next; 404, 409 and 412 are answers and stay."""
+        try:
+            return act()
+        except _BROKEN_TRANSFER as error:
+            raise TryAgain(f"{self._where} cannot be reached: {error}") from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise UserMistake(
+                f"no S3 credentials for {self._where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
+            ) from error
+        except ClientError as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+        except BotoCoreError as error:
+            raise UserMistake(f"S3 is not set up for {self._where}: {error}") from error
+
+    def _explained(self, error: ClientError) -> TryAgain | UserMistake | None:
+        code, status = error.response["Error"]["Code"], error_code(error)
+        if code == "NoSuchBucket":
+            return UserMistake(f"the bucket of {self._where} does not exist: create it or name another")
+        if code == "NotImplemented":
+            return UserMistake(f"{self._where} lacks an S3 feature (conditional writes?): use another store")
+        if code in _PASSING or status == "429" or status.startswith("5"):
+            return TryAgain(f"{self._where} is not answering: {code}")
+        if status in _ANSWERS:
+            return None
+        return UserMistake(
+            f"{self._where} refused the request ({code}): check the address, credentials, rights and clock"
+        )

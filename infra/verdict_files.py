@@ -1,0 +1,102 @@
+"""Verdicts as Parquet bytes that plain pyarrow reads."""
+
+import math
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autosteer_core.errors import UserMistake
+from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
+from infra.parquet_file import opened_parquet
+
+PROVENANCE = ("bundle_id", "model_fingerprint", "threshold", "run_id", "part_id")
+
+_REPEATED = pa.dictionary(pa.int32(), pa.string())  # a text that most rows of a part share
+_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("action", _REPEATED, nullable=False),
+        pa.field("risk", pa.float64()),  # null means that no risk was measured, never NaN
+        pa.field("answer", pa.string()),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("gate_open", pa.bool_()),
+        pa.field("gate_evaluations", pa.int32(), nullable=False),
+        pa.field("steered_tokens", pa.int32(), nullable=False),
+        pa.field("borderline", pa.bool_(), nullable=False),
+        pa.field("finish_reason", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("pair", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("compared", pa.map_(pa.string(), pa.string()), nullable=False),
+        *(pa.field(name, _REPEATED) for name in PROVENANCE),
+    ]
+)
+
+
+def verdicts_to_parquet(verdicts: Iterable[Verdict], provenance: Mapping[str, str]) -> bytes:
+    """One row a verdict, each with the provenance: a row must tell by itself what made it."""
+    unknown = set(provenance) - set(PROVENANCE)
+    if unknown:
+        raise ValueError(f"provenance {sorted(unknown)} is not among {PROVENANCE}")
+    shared = {name: provenance.get(name) for name in PROVENANCE}
+    table = pa.Table.from_pylist([_row(verdict) | shared for verdict in verdicts], _SCHEMA)
+    sink = BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def verdicts_from_parquet(data: bytes) -> list[Verdict]:
+    """The verdicts in the order in which they were written; page checksums are verified."""
+    with opened_parquet(BytesIO(data), "a file of verdicts") as file:
+        table = file.read()
+    if not table.schema.equals(_SCHEMA):
+        raise UserMistake(f"this is no file of verdicts: it has the columns {', '.join(table.schema.names)}")
+    return [_verdict(row) for row in table.to_pylist()]
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    flaw, annotation = verdict.flaw, verdict.annotation
+    return {
+        "item_id": verdict.item_id,
+        "row": verdict.row,
+        "action": verdict.action.value,
+        "risk": None if math.isnan(verdict.risk) else verdict.risk,
+        "answer": verdict.answer,
+        "error_code": flaw and flaw.code,
+        "error_message": flaw and flaw.message,
+        "gate_open": verdict.gate_open,
+        "gate_evaluations": verdict.gate_evaluations,
+        "steered_tokens": verdict.steered_tokens,
+        "borderline": verdict.borderline,
+        "finish_reason": verdict.finish_reason,
+        "label": annotation.label and annotation.label.value,
+        "group": annotation.group,
+        "pair": annotation.pair,
+        "source": annotation.source,
+        "compared": sorted(verdict.compared.items()),
+    }
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    code, label = row["error_code"], row["label"]
+    return Verdict(
+        item_id=row["item_id"],
+        row=row["row"],
+        action=Action(row["action"]),
+        risk=math.nan if row["risk"] is None else row["risk"],
+        answer=row["answer"],
+        flaw=None if code is None else Flaw(code, row["error_message"]),
+        gate_open=row["gate_open"],
+        gate_evaluations=row["gate_evaluations"],
+        steered_tokens=row["steered_tokens"],
+        borderline=row["borderline"],
+        finish_reason=row["finish_reason"],
+        annotation=Annotation(label and Label(label), row["group"], row["pair"], row["source"]),
+        compared=dict(row["compared"]),
+    )

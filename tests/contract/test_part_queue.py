@@ -1,0 +1,252 @@
+"""What every part queue promises, whatever it is made of."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosteer_core.errors import LeaseLost, UserMistake
+from autosteer_core.ports import PartQueue
+from autosteer_core.values import Lease, Part, PartId, QueueCounts
+from infra.memory_queue import MemoryQueue
+from infra.sqlite_queue import SqliteQueue
+from tests.doubles import FakeClock
+
+MAX_FAILURES = 3
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def queue(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[PartQueue]:
+    """Each queue we ship: add an adapter here and it inherits the whole suite."""
+    made: PartQueue = MemoryQueue(clock, MAX_FAILURES)
+    if request.param == "sqlite":
+        made = SqliteQueue(tmp_path / "queue.db", clock, MAX_FAILURES)
+    yield made
+    made.close()
+
+
+def part(number: int, stop: int = 10) -> Part:
+    return Part(PartId(f"part-{number}"), "manifest.parquet", 0, stop)
+
+
+def claim_one(queue: PartQueue, worker: str = "ann") -> Lease:
+    (lease,) = queue.claim(worker, seconds=30)
+    return lease
+
+
+def test_a_claimed_part_comes_back_as_it_was_added(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    assert queue.claim("ann", seconds=30) == [Lease(part(1), 1, "ann", clock.now() + 30)]
+
+
+def test_an_empty_queue_gives_nothing(queue: PartQueue) -> None:
+    assert queue.claim("ann", seconds=30) == []
+    assert queue.counts() == QueueCounts()
+
+
+def test_adding_a_part_again_changes_nothing(queue: PartQueue) -> None:
+    assert queue.add([part(1), part(2), part(1)]) == 2
+    queue.complete(claim_one(queue))
+    assert queue.add([part(1), part(2), part(3)]) == 1
+    assert queue.counts() == QueueCounts(ready=2, done=1)
+
+
+def test_an_id_that_already_stands_for_other_rows_is_refused_and_nothing_is_added(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    with pytest.raises(UserMistake, match=r"part-1 is already queued for rows 0-10 .* given for rows 0-99"):
+        queue.add([part(2), part(1, stop=99)])
+    assert queue.counts() == QueueCounts(ready=1)
+
+
+def test_parts_are_claimed_oldest_first_in_groups(queue: PartQueue) -> None:
+    queue.add([part(number) for number in (5, 3, 9, 1)])
+    first = queue.claim("ann", seconds=30, limit=3)
+    second = queue.claim("bob", seconds=30, limit=3)
+    assert [lease.part for lease in first] == [part(5), part(3), part(9)]
+    assert [lease.part for lease in second] == [part(1)]
+
+
+def test_a_leased_part_is_not_given_out_twice(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    claim_one(queue)
+    clock.advance(29.9)
+    assert queue.claim("bob", seconds=30) == []
+
+
+def test_a_part_whose_lease_expired_goes_to_the_next_worker_before_younger_parts(
+    queue: PartQueue, clock: FakeClock
+) -> None:
+    queue.add([part(1), part(2)])
+    claim_one(queue)
+    clock.advance(30)
+    assert claim_one(queue, "bob").part == part(1)
+
+
+def test_a_worker_that_slept_past_its_lease_cannot_touch_the_part(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    slow = claim_one(queue, "ann")
+    clock.advance(31)
+    fast = claim_one(queue, "bob")
+
+    with pytest.raises(LeaseLost, match="lease 1 of part part-1 is void: the part is leased at lease 2"):
+        queue.complete(slow)
+    assert_void(queue, slow)
+    queue.complete(fast)
+
+
+def test_an_older_lease_is_void_even_for_the_worker_that_holds_the_newer_one(
+    queue: PartQueue, clock: FakeClock
+) -> None:
+    queue.add([part(1)])
+    older = claim_one(queue)
+    clock.advance(31)
+    newer = claim_one(queue)
+    assert_void(queue, older)
+    queue.complete(newer)
+
+
+def test_a_late_worker_may_still_finish_if_nobody_took_the_part(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    late = claim_one(queue)
+    clock.advance(1_000)
+    queue.complete(queue.renew(late, seconds=30))
+    assert queue.counts() == QueueCounts(done=1)
+
+
+@pytest.mark.parametrize("ending", ["complete", "release", "bury", "mark_done"])
+def test_a_lease_is_void_once_the_part_is_done_released_or_buried(queue: PartQueue, ending: str) -> None:
+    queue.add([part(1)])
+    lease = claim_one(queue)
+    end(queue, lease, ending)
+    assert_void(queue, lease)
+
+
+def test_a_lease_is_void_for_another_worker_with_the_same_token(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    lease = claim_one(queue, "ann")
+    assert_void(queue, Lease(lease.part, lease.token, "a worker of a lost queue", lease.expires_at))
+
+
+def test_a_lease_from_another_queue_is_void(queue: PartQueue) -> None:
+    with pytest.raises(LeaseLost, match="part-7 is not in this queue"):
+        queue.complete(Lease(part(7), 1, "ann", 0.0))
+
+
+def test_renewing_keeps_others_away_counted_from_now(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    lease = claim_one(queue)
+    clock.advance(20)
+    renewed = queue.renew(lease, seconds=30)
+    clock.advance(29)
+    assert renewed.expires_at == clock.now() + 1
+    assert queue.claim("bob", seconds=30) == []
+
+
+def test_the_token_grows_with_every_claim_whatever_happened_between(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    queue.release(claim_one(queue), "disk full")
+    queue.release(claim_one(queue), "shutting down", failed=False)
+    claim_one(queue)
+    clock.advance(31)
+    assert claim_one(queue).token == 4
+    assert queue.claims("part-1") == 4
+
+
+def test_nobody_has_claimed_a_new_part_and_an_unknown_one_has_no_count(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    assert queue.claims("part-1") == 0
+    with pytest.raises(KeyError):
+        queue.claims("part-2")
+
+
+def test_a_released_part_is_ready_at_its_old_place(queue: PartQueue) -> None:
+    queue.add([part(1), part(2)])
+    queue.release(claim_one(queue), "shutting down", failed=False)
+    assert claim_one(queue, "bob").part == part(1)
+
+
+def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: MemoryQueue | SqliteQueue) -> None:
+    queue.add([part(1)])
+    for attempt in range(MAX_FAILURES):
+        queue.release(claim_one(queue), f"failure {attempt}")
+    assert queue.counts() == QueueCounts(buried=1)
+    assert queue.buried() == {"part-1": "failure 2"}
+    assert queue.claim("ann", seconds=30) == []
+
+
+def test_a_shutdown_does_not_count_as_a_failure(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    for _ in range(MAX_FAILURES - 1):
+        queue.release(claim_one(queue), "failed")
+    for _ in range(3 * MAX_FAILURES):
+        queue.release(claim_one(queue), "shutting down", failed=False)
+    assert queue.counts() == QueueCounts(ready=1)
+
+
+def test_a_buried_part_stays_buried(queue: MemoryQueue | SqliteQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    queue.bury(claim_one(queue), "poison row 3")
+    clock.advance(1_000)
+    assert queue.claim("ann", seconds=30) == []
+    assert queue.buried() == {"part-1": "poison row 3"}
+
+
+@pytest.mark.parametrize("ending", ["none", "complete", "release", "bury"])
+def test_a_part_whose_commit_exists_is_done_whatever_its_state(queue: PartQueue, ending: str) -> None:
+    queue.add([part(1)])
+    end(queue, claim_one(queue), ending)
+    queue.mark_done(["part-1"])
+    assert queue.counts() == QueueCounts(done=1)
+    assert queue.claim("ann", seconds=30) == []
+
+
+def test_marking_an_unknown_part_done_does_nothing(queue: PartQueue) -> None:
+    queue.mark_done(["part-404"])
+    assert queue.counts() == QueueCounts()
+
+
+def test_the_counts_add_up_in_every_state(queue: PartQueue) -> None:
+    queue.add([part(number) for number in range(5)])
+    done, buried, _ = queue.claim("ann", seconds=30, limit=3)
+    queue.complete(done)
+    queue.bury(buried, "poison")
+    counts = queue.counts()
+    assert counts == QueueCounts(ready=2, leased=1, done=1, buried=1)
+    assert counts.unfinished == 3
+
+
+def test_closing_twice_is_harmless(queue: PartQueue) -> None:
+    queue.close()
+    queue.close()
+
+
+def end(queue: PartQueue, lease: Lease, ending: str) -> None:
+    """Finish a lease in one of the ways there are."""
+    endings = {
+        "none": lambda: None,
+        "complete": lambda: queue.complete(lease),
+        "release": lambda: queue.release(lease, "failed"),
+        "bury": lambda: queue.bury(lease, "poison"),
+        "mark_done": lambda: queue.mark_done([lease.part.part_id]),
+    }
+    endings[ending]()
+
+
+def assert_void(queue: PartQueue, lease: Lease) -> None:
+    """No write of this lease is accepted, and none of them changes anything."""
+    before = queue.counts()
+    for write in (
+        lambda: queue.renew(lease, 30),
+        lambda: queue.complete(lease),
+        lambda: queue.release(lease, "late"),
+        lambda: queue.release(lease, "late", failed=False),
+        lambda: queue.bury(lease, "late"),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert queue.counts() == before
