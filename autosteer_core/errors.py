@@ -18,6 +18,10 @@ class BadItem(AutosteerError):
         super().__init__(f"{code}: {message}")
         self.flaw = Flaw(code, message)
 
+    def __reduce__(self) -> tuple[type["BadItem"], tuple[str, str]]:
+        """Two arguments make one text, so the default cannot bring the error back across processes."""
+        return type(self), (self.flaw.code, self.flaw.message)
+
 
 class TryAgain(AutosteerError):
     """The part may succeed later: release it to the queue."""
@@ -29,6 +33,10 @@ class LeaseLost(AutosteerError):
 
 class BundleRefused(UserMistake):
     """The bundle is damaged or belongs to another model: keep what is loaded, or do not start."""
+
+
+class Interrupted(AutosteerError):
+    """A person stopped the command: what is committed stays, exit with code 130."""
 
 
 class StopWorker(AutosteerError):

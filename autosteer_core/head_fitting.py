@@ -26,10 +26,10 @@ class HeadOptions:
 
     rank: int = 32
     epsilon: float = 0.1
-    keep: float = 0.1
+    keep: float = 1.0
     learning_rate: float = 3e-2
-    steps: int = 150
-    positions: int = 192
+    steps: int = 120
+    positions: int = 128
     benign_tokens: int = 16
 
 

@@ -25,7 +25,7 @@ class LayerReport:
     recall: dict[str, list[float]]
     score: list[float]
     score_error: list[float]
-    rank_agreement: float
+    rank_agreement: float | None
 
 
 def choose_layer(data: Labelled, layers: Sequence[int], seed: int) -> LayerReport:
@@ -39,8 +39,14 @@ def choose_layer(data: Labelled, layers: Sequence[int], seed: int) -> LayerRepor
             recall.setdefault(group, []).append(value)
     score, error = _scores(data)
     mean = np.mean(list(recall.values()), axis=0)
-    agreement = float(spearmanr(mean, score).statistic) if len(layers) > 2 else float("nan")
-    return LayerReport(layers[int(mean.argmax())], list(layers), recall, score, error, agreement)
+    return LayerReport(layers[int(mean.argmax())], list(layers), recall, score, error, _rank_agreement(mean, score))
+
+
+def _rank_agreement(recall: NDArray[np.float64], score: Sequence[float]) -> float | None:
+    """Spearman's rho over layers; None where one of the two does not vary."""
+    if np.ptp(recall) == 0 or not np.ptp(score) > 0:
+        return None
+    return float(spearmanr(recall, score).statistic)
 
 
 def recall_at(harmful_risk: NDArray[np.float64], benign_risk: NDArray[np.float64], rate: float) -> float:

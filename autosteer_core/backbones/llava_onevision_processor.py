@@ -1,0 +1,60 @@
+"""The LLaVA-OneVision processor for still pictures: no video processor, so no torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
+
+
+class PictureProcessor(LlavaOnevisionProcessor):
+    """Transformers derives the required parts from this signature; without `video_processor` it asks for none."""
+
+    # Transformers saves exactly the parameters that it finds in this signature.
+    def __init__(  # noqa: PLR0913
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        num_image_tokens: int | None = None,
+        vision_feature_select_strategy: str = "full",
+        chat_template: str | None = None,
+        image_token: str = "<image>",
+        video_token: str = "<video>",
+        vision_aspect_ratio: str = "anyres_max_9",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_processor=image_processor,
+            tokenizer=tokenizer,
+            num_image_tokens=num_image_tokens,
+            vision_feature_select_strategy=vision_feature_select_strategy,
+            chat_template=chat_template,
+            image_token=image_token,
+            video_token=video_token,
+            vision_aspect_ratio=vision_aspect_ratio,
+            **kwargs,
+        )
+
+
+def load_processor(folder: Path) -> PictureProcessor:
+    """The saved processor, with the PIL image processor and left padding, as generation needs."""
+    settings, _ = PictureProcessor.get_processor_dict(folder)
+    kept = (
+        "num_image_tokens",
+        "vision_feature_select_strategy",
+        "image_token",
+        "video_token",
+        "vision_aspect_ratio",
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    return PictureProcessor(
+        image_processor=LlavaOnevisionImageProcessorPil.from_pretrained(folder),
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+        **{name: settings[name] for name in kept if name in settings},
+    )

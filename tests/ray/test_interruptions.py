@@ -1,0 +1,108 @@
+"""Killed actors, killed drivers and Ctrl-C: the same command finishes, every item has exactly one row."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.workspace import Workspace, make_workspace
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROWS = 480
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return make_workspace(tmp_path_factory.mktemp("runs"), ROWS)
+
+
+def wait_for_commits(workspace: Workspace, out: str, count: int, driver: subprocess.Popen[str]) -> None:
+    """Until some parts are committed and some are not: then an interruption hits work in flight."""
+    deadline = time.monotonic() + 120
+    while workspace.commits(out) < count:
+        assert driver.poll() is None, f"the run ended early: {driver.communicate()}"
+        assert time.monotonic() < deadline, "no part was committed in time"
+        time.sleep(0.02)
+
+
+def model_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The actor processes of this driver's own Ray, no other."""
+    return [
+        child
+        for child in psutil.Process(driver.pid).children(recursive=True)
+        if any("ModelWorker" in word for word in child.cmdline())
+    ]
+
+
+def test_an_actor_killed_in_the_middle_costs_no_row(workspace: Workspace) -> None:
+    driver = workspace.start(workspace.generate("actor"))
+    for commits in (4, 16, 28):
+        wait_for_commits(workspace, "actor", commits, driver)
+        victims = model_workers(driver)
+        assert victims
+        victims[0].kill()
+
+    _, errors = driver.communicate(timeout=200)
+
+    assert driver.returncode == 0, errors
+    workspace.assert_every_item_has_one_row("actor")
+
+
+def test_a_driver_killed_in_the_middle_is_continued_by_the_same_command(workspace: Workspace) -> None:
+    for commits in (3, 20):
+        driver = workspace.start(workspace.generate("driver"))
+        wait_for_commits(workspace, "driver", commits, driver)
+        driver.kill()
+        driver.communicate()
+
+    finished = workspace.run(workspace.generate("driver"))
+
+    assert finished.returncode == 0, finished.stderr
+    workspace.assert_every_item_has_one_row("driver")
+
+
+def test_ctrl_c_ends_with_a_sentence_and_the_same_command_continues(workspace: Workspace) -> None:
+    driver = workspace.start(workspace.generate("ctrl-c"))
+    wait_for_commits(workspace, "ctrl-c", 3, driver)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "repeat the command to continue" in errors
+    assert "Traceback" not in errors
+    before = workspace.commits("ctrl-c")
+
+    finished = workspace.run(workspace.generate("ctrl-c"))
+
+    assert finished.returncode == 0, finished.stderr
+    assert 3 <= before < workspace.commits("ctrl-c") == ROWS // 8
+    workspace.assert_every_item_has_one_row("ctrl-c")
+
+
+def test_a_stopped_actor_loses_its_lease_and_its_part_is_done_by_another(workspace: Workspace) -> None:
+    driver = workspace.start(workspace.generate("stopped", "items.parquet", "--set", "lease_seconds=3"))
+    wait_for_commits(workspace, "stopped", 3, driver)
+    model_workers(driver)[0].suspend()  # Ray never notices; the lease does
+
+    _, errors = driver.communicate(timeout=200)
+
+    assert driver.returncode == 0, errors
+    workspace.assert_every_item_has_one_row("stopped")
+
+
+def test_a_lost_queue_is_rebuilt_from_the_commits(workspace: Workspace) -> None:
+    driver = workspace.start(workspace.generate("queue"))
+    wait_for_commits(workspace, "queue", 5, driver)
+    driver.kill()
+    driver.communicate()
+    for file in Path(workspace.root, "queue", ".queue").iterdir():
+        file.unlink()
+
+    finished = workspace.run(workspace.generate("queue"))
+
+    assert finished.returncode == 0, finished.stderr
+    workspace.assert_every_item_has_one_row("queue")

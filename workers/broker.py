@@ -1,0 +1,105 @@
+"""The queue's one owner on a cluster, and how workers elsewhere reach it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from autosteer_core.errors import LeaseLost
+from autosteer_core.ports import PartQueue
+from autosteer_core.values import Lease, Part, QueueCounts
+
+
+class Broker:
+    """Holds the queue in one process, so that an embedded database has one connection."""
+
+    def __init__(self, open_queue: Callable[[], PartQueue]) -> None:
+        self._queue = open_queue()
+        self._held: dict[str, Lease] = {}
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Run one method of the queue; its own errors travel back to the caller."""
+        result = getattr(self._queue, method)(*args, **kwargs)
+        self._remember(method, args, result)
+        return result
+
+    def forfeit(self, worker: str, reason: str) -> None:
+        """Give back what a dead worker held, at once instead of when its lease expires.
+
+        Only the supervisor calls this, after Ray reported the death. Were the worker alive after all, its
+        token would be void and its commit refused.
+        """
+        lease = self._held.pop(worker, None)
+        if lease is None:
+            return
+        try:
+            self._queue.release(lease, reason, failed=True)
+        except LeaseLost:
+            return
+
+    def overdue(self, now: float) -> list[str]:
+        """Workers that hold a part past its lease: their loop is stuck, for a live one renews."""
+        return [worker for worker, lease in self._held.items() if lease.expires_at < now]
+
+    def _remember(self, method: str, args: Sequence[Any], result: Any) -> None:
+        if method == "claim":
+            self._held |= {lease.worker: lease for lease in result}
+        elif method == "renew":
+            self._held[result.worker] = result
+        elif method in ("complete", "release", "bury"):
+            self._held.pop(args[0].worker, None)
+
+
+BrokerActor = ray.remote(num_cpus=0)(Broker)
+
+
+class BrokeredQueue:
+    """The PartQueue port over a Broker actor; a call is about a millisecond."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return ray.get(self._broker.call.remote(method, *args, **kwargs))
+
+    def add(self, parts: Sequence[Part]) -> int:
+        """See PartQueue."""
+        return int(self._call("add", parts))
+
+    def mark_done(self, part_ids: Sequence[str]) -> None:
+        """See PartQueue."""
+        self._call("mark_done", part_ids)
+
+    def claim(self, worker: str, seconds: float, limit: int = 1) -> list[Lease]:
+        """See PartQueue."""
+        return list(self._call("claim", worker, seconds, limit))
+
+    def renew(self, lease: Lease, seconds: float) -> Lease:
+        """See PartQueue."""
+        renewed: Lease = self._call("renew", lease, seconds)
+        return renewed
+
+    def complete(self, lease: Lease) -> None:
+        """See PartQueue."""
+        self._call("complete", lease)
+
+    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
+        """See PartQueue."""
+        self._call("release", lease, reason, failed=failed)
+
+    def bury(self, lease: Lease, reason: str) -> None:
+        """See PartQueue."""
+        self._call("bury", lease, reason)
+
+    def claims(self, part_id: str) -> int:
+        """See PartQueue."""
+        return int(self._call("claims", part_id))
+
+    def counts(self) -> QueueCounts:
+        """See PartQueue."""
+        counts: QueueCounts = self._call("counts")
+        return counts
+
+    def close(self) -> None:
+        """See PartQueue."""
+        self._call("close")

@@ -1,0 +1,164 @@
+"""Workers as Ray actors: start them, watch them, replace the dead and the stuck."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from autosteer_core.errors import AutosteerError, UserMistake
+from autosteer_core.ports import PartQueue
+from autosteer_core.values import QueueCounts
+from workers.broker import BrokerActor, BrokeredQueue
+from workers.loop import PartWorker
+
+log = logging.getLogger(__name__)
+
+BuildWorker = Callable[[str, PartQueue], PartWorker]
+
+
+class PoolFailed(AutosteerError):
+    """Workers keep dying: the reason is in their logs, the run can be continued later."""
+
+
+class ModelWorker:
+    """One process with one model. The model is loaded by a call, because a failing constructor restarts for ever."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._worker: PartWorker | None = None
+        self._stopping = False
+
+    def work(self, broker: Any, build: BuildWorker) -> int:
+        """Load the model if this process has none yet, then work until nothing can be claimed."""
+        if self._worker is None:
+            self._worker = build(self._name, BrokeredQueue(broker))
+        return self._worker.run(lambda: self._stopping)
+
+    def stop(self) -> None:
+        """Finish the current chunk, give the part back, claim nothing more."""
+        self._stopping = True
+
+
+ModelWorkerActor = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)(ModelWorker)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """`max_deaths` bounds restarts over the whole run; each waits `backoff_seconds` times the deaths so far."""
+
+    workers: int = 2
+    gpus_per_worker: float = 0.0
+    max_deaths: int = 50
+    backoff_seconds: float = 0.2
+    poll_seconds: float = 0.5
+    threads_per_worker: int = 1
+
+
+@dataclass(slots=True)
+class Pool:
+    """A broker and its workers on a running Ray."""
+
+    options: PoolOptions
+    open_queue: Callable[[], PartQueue]
+    build: BuildWorker
+    clock: Callable[[], float] = time.time
+    deaths: int = 0
+    # Tokens start again when a lost queue is rebuilt, so a worker's name must not: it carries the pool's own id.
+    pool_id: str = field(default_factory=lambda: uuid4().hex[:6])
+    _actors: dict[str, Any] = field(default_factory=dict)
+    _running: dict[Any, str] = field(default_factory=dict)
+    _broker: Any = None
+
+    @property
+    def queue(self) -> PartQueue:
+        """The queue, seen through the broker; starts the broker at first use."""
+        if self._broker is None:
+            self._broker = BrokerActor.remote(self.open_queue)
+        return BrokeredQueue(self._broker)
+
+    def run(self) -> Iterator[QueueCounts]:
+        """Work until every part is done or buried; yields the counts at every poll, and once at the end.
+
+        Raises:
+            UserMistake: a worker refused its bundle, model or manifest.
+            PoolFailed: workers died more often than `max_deaths`.
+        """
+        counts = self.queue.counts()
+        try:
+            while counts.unfinished:
+                self._start_missing()
+                self._collect()
+                self._kill_stuck()
+                counts = self.queue.counts()
+                yield counts
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ask every worker to finish its chunk and give its part back, wait for that, then end the actors."""
+        for actor in self._actors.values():
+            actor.stop.remote()
+        ray.wait(list(self._running), num_returns=len(self._running) or 1, timeout=30) if self._running else None
+        for actor in self._actors.values():
+            ray.kill(actor)
+        self._actors.clear()
+        self._running.clear()
+
+    def _start_missing(self) -> None:
+        for number in range(self.options.workers):
+            name = f"worker-{number}-{self.pool_id}"
+            if name not in self._actors:
+                self._actors[name] = self._actor(name)
+            if name not in self._running.values():
+                self._running[self._actors[name].work.remote(self._broker, self.build)] = name
+
+    def _actor(self, name: str) -> Any:
+        threads = str(self.options.threads_per_worker)
+        return ModelWorkerActor.options(
+            num_cpus=1,
+            num_gpus=self.options.gpus_per_worker,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}},
+        ).remote(name)
+
+    def _collect(self) -> None:
+        """Take in finished and broken calls; a call ends when its worker found nothing to claim."""
+        done, _ = ray.wait(list(self._running), num_returns=1, timeout=self.options.poll_seconds)
+        for call in done:
+            name = self._running.pop(call)
+            try:
+                ray.get(call)
+                # Nothing to claim, but another worker still holds a part that it may lose.
+                time.sleep(self.options.poll_seconds / 5)
+            except RayActorError as error:
+                # The call may or may not have run: the lease and the commit record decide, never Ray.
+                self._bury_dead(name, error)
+            except UserMistake:
+                raise
+            except (AutosteerError, RayError) as error:
+                self._replace(name, error)
+
+    def _bury_dead(self, name: str, error: Exception) -> None:
+        self.deaths += 1
+        log.warning("%s died (%s), death %d of the run", name, type(error).__name__, self.deaths)
+        if self.deaths > self.options.max_deaths:
+            raise PoolFailed(
+                f"workers died {self.deaths} times: look at their logs, then repeat the command to continue"
+            ) from error
+        ray.get(self._broker.forfeit.remote(name, f"{name} died"))
+        time.sleep(min(5.0, self.options.backoff_seconds * self.deaths))
+
+    def _replace(self, name: str, error: Exception) -> None:
+        """A worker that raised cannot be trusted any more: its process goes, a new one comes."""
+        ray.kill(self._actors.pop(name))
+        self._bury_dead(name, error)
+
+    def _kill_stuck(self) -> None:
+        for name in ray.get(self._broker.overdue.remote(self.clock())):
+            if name in self._actors:
+                log.error("%s has not renewed its lease in time: its process is killed", name)
+                ray.kill(self._actors[name], no_restart=False)
