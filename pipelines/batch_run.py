@@ -1,0 +1,112 @@
+"""Run a manifest through the pool: plan, take over the output, work, seal. Shared by generate and audit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from os import cpu_count
+
+from autosteer_core.commit import CommitRecord, committed, read_part, seal
+from autosteer_core.errors import AutosteerError
+from autosteer_core.ports import BlobStore
+from autosteer_core.run import Run, take_over
+from autosteer_core.values import Part, QueueCounts, Verdict
+from infra.column_map import ColumnMap
+from infra.open_store import open_store
+from infra.verdict_files import verdicts_from_parquet
+from pipelines.bundle_files import load_bundle
+from pipelines.job import Job, Kind
+from pipelines.queue_files import open_queue, queue_file
+from pipelines.settings import Settings
+from pipelines.wiring import build_worker, open_items
+from workers.local_ray import local_ray
+from workers.ray_pool import Pool, PoolOptions
+
+
+class PartsBuried(AutosteerError):
+    """Some parts failed too often and were set aside; the rest is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A sealed run and its rows, in manifest order."""
+
+    run: Run
+    store: BlobStore
+    resumed: bool
+    records: list[CommitRecord]
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the person asked for."""
+
+    kind: Kind
+    manifest: str
+    out: str
+    settings: Settings
+    columns: ColumnMap
+    compare: bool = False
+
+
+Progress = Callable[[Run, int, QueueCounts], None]
+
+
+def run_batch(request: Request, progress: Progress) -> Finished:
+    """Do, or continue, the run; `progress` hears of committed rows while it works.
+
+    Raises:
+        UserMistake: bad manifest, bundle, model or output folder; nothing was changed.
+        PartsBuried: parts were set aside after `max_failures` failures.
+    """
+    manifest = open_items(request.manifest, request.columns)
+    bundle = load_bundle(request.settings.bundle)
+    job = _job(request)
+    run = Run(request.kind, request.manifest, manifest.files(), bundle.bundle_id, job.answer_settings)
+    provenance = {
+        "run_id": run.run_id,
+        "bundle_id": bundle.bundle_id,
+        "model_fingerprint": bundle.fingerprint,
+        "threshold": repr(bundle.threshold),
+    }
+    store = open_store(request.out)
+    resumed = take_over(store, run)
+    parts = run.parts(request.settings.rows_per_part)
+    _work(replace(job, provenance=provenance), run, parts, store, progress)
+    records = seal(store, parts)
+    verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
+    return Finished(run, store, resumed, records, verdicts)
+
+
+def _job(request: Request) -> Job:
+    threads = max(1, (cpu_count() or 1) // request.settings.workers)
+    return Job(
+        request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads
+    )  # fmt: skip
+
+
+def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Progress) -> None:
+    done = {record.part_id for record in committed(store)}
+    if len(done) == len(parts):
+        return
+    path, settings = queue_file(job.out, run.run_id), job.settings
+    rows = {str(part.part_id): part.rows for part in parts}
+    with local_ray(settings.workers):
+        options = PoolOptions(settings.workers, settings.gpus_per_worker, threads_per_worker=job.threads)
+        pool = Pool(options, partial(open_queue, path, settings.max_failures), partial(build_worker, job))
+        pool.queue.add(parts)
+        pool.queue.mark_done(sorted(done))
+        counts = pool.queue.counts()
+        progress(run, _committed_rows(store, rows), counts)
+        for counts in pool.run():
+            progress(run, _committed_rows(store, rows), counts)
+    if counts.buried:
+        raise PartsBuried(
+            f"{counts.buried} of {len(parts)} parts failed {settings.max_failures} times and were set aside, "
+            f"the rest is committed: see `autosteer status {job.out}`, then delete {path} and repeat the command"
+        )
+
+
+def _committed_rows(store: BlobStore, rows: dict[str, int]) -> int:
+    keys = (key.removeprefix("commits/").removesuffix(".json") for key in store.keys("commits/"))
+    return sum(rows.get(key, 0) for key in keys)

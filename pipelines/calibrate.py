@@ -1,0 +1,47 @@
+"""Labelled manifest in, bundle out."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from autosteer_core.bundle import Bundle
+from autosteer_core.calibration import CalibrationOptions, Say, calibrate
+from autosteer_core.errors import UserMistake
+from autosteer_core.values import Item
+from infra.column_map import ColumnMap
+from pipelines.bundle_files import save_bundle
+from pipelines.settings import Settings
+from pipelines.wiring import all_items, load_backbone, open_items
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """The new bundle and where it was written."""
+
+    bundle: Bundle
+    address: str
+
+
+def calibrate_manifest(manifest: str, out: str, settings: Settings, columns: ColumnMap, say: Say) -> Calibrated:
+    """Fit a bundle on every row of the manifest and write it to `out`.
+
+    Raises:
+        UserMistake: a row without a label, a broken row, too few rows, or another bundle at `out`.
+    """
+    reader = open_items(manifest, columns)
+    items = all_items(reader)
+    _refuse_broken(items)
+    contents = json.dumps([list(entry) for entry in reader.files()])
+    options = CalibrationOptions(settings.alpha, settings.delta, settings.seed, settings.batch_rows)
+    digest = hashlib.sha256(contents.encode()).hexdigest()
+    bundle = calibrate(load_backbone(settings), items, digest, options, say)
+    save_bundle(bundle, out)
+    return Calibrated(bundle, out)
+
+
+def _refuse_broken(items: list[Item]) -> None:
+    for item in items:
+        if item.flaw is not None:
+            raise UserMistake(
+                f"item {item.item_id} is broken, {item.flaw.code}: {item.flaw.message} or remove the row"
+            )

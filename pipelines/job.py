@@ -1,0 +1,33 @@
+"""What a worker process must know to do its share of a run: plain values only, so that they travel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infra.column_map import ColumnMap
+from pipelines.settings import Settings
+
+Kind = Literal["generate", "audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`provenance` is written on every row: run, bundle, model and threshold."""
+
+    kind: Kind
+    manifest: str
+    out: str
+    settings: Settings
+    columns: ColumnMap
+    compare: bool
+    provenance: Mapping[str, str]
+    threads: int
+
+    @property
+    def answer_settings(self) -> dict[str, Any]:
+        """The settings that change rows, and so belong to the run's identity."""
+        names = ["max_prompt_tokens", "rows_per_part", "dtype"]
+        if self.kind == "generate":
+            names += ["max_new_tokens", "gate_action", "batch_rows"]
+        chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
+        return chosen | {"compare": self.compare} if self.kind == "generate" else chosen

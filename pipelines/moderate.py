@@ -1,0 +1,56 @@
+"""Generate or audit a manifest with a progress bar, an end table and a report."""
+
+import json
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from autosteer_core.errors import Interrupted
+from autosteer_core.run import Run
+from autosteer_core.values import QueueCounts
+from pipelines.batch_run import Request, run_batch
+from pipelines.bundle_files import load_bundle
+from pipelines.report import report_html
+from pipelines.summary import Summary, summarise
+from pipelines.tables import action_table, flag_table, outcome_table
+
+
+def moderate(request: Request, console: Console) -> Summary:
+    """Do or continue the run, show it, and leave `summary.json` and `report.html` beside the rows."""
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(f"{request.kind}: starting", total=None)
+
+        def show(run: Run, rows_done: int, counts: QueueCounts) -> None:
+            state = f"{request.kind}: {counts.done} parts done, {counts.leased} running"
+            bar.update(task, total=run.rows, completed=rows_done, description=state)
+
+        try:
+            finished = run_batch(request, show)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; what is committed stays, repeat the command to continue") from None
+    summary = summarise(finished)
+    finished.store.put("summary.json", json.dumps(summary.as_json(), indent=1).encode())
+    finished.store.put("report.html", report_html(summary, load_bundle(request.settings.bundle)))
+    _print(summary, console)
+    return summary
+
+
+def _print(summary: Summary, console: Console) -> None:
+    console.print(action_table(summary))
+    if summary.outcomes:
+        console.print(outcome_table(summary))
+    if summary.flags:
+        console.print(flag_table(summary))
+    where = summary.finished.store.describe()
+    console.print(f"rows, summary.json and report.html are in {where}", highlight=False)

@@ -1,0 +1,106 @@
+"""Read, check and freeze the settings once: flags, then environment, then one TOML or YAML file, then defaults."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from autosteer_core.errors import UserMistake
+from autosteer_core.gate_actions import GateAction
+
+PREFIX = "AUTOSTEER_"
+_NOT_SETTINGS = {"AUTOSTEER_DEBUG"}
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; a flag of the same name wins over AUTOSTEER_NAME, that over the file."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str = Field("demo", description="model folder or hub id; `demo` is the model of `make demo`")
+    bundle: str | None = Field(None, description="folder or s3:// address of a calibrated bundle")
+    device: str = Field("cpu", description="torch device of each worker, for example cpu or cuda")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the base model")
+    workers: int = Field(2, ge=1, le=1024, description="number of Ray actors, each with one model")
+    gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
+    rows_per_part: int = Field(32, ge=1, description="rows per part: the unit of lease, retry and output file")
+    batch_rows: int = Field(16, ge=1, description="rows per forward pass")
+    lease_seconds: float = Field(120.0, ge=1, description="a worker that does not renew in time loses its part")
+    max_failures: int = Field(5, ge=1, description="failures after which a part is set aside")
+    max_new_tokens: int = Field(48, ge=1, le=8192, description="longest answer")
+    max_prompt_tokens: int = Field(1024, ge=16, description="longer prompts become error rows")
+    gate_action: GateAction | None = Field(None, description="steer, prefix or canned; default: the bundle's own")
+    alpha: float = Field(0.1, gt=0, lt=1, description="largest share of harmful items that may pass the gate")
+    delta: float = Field(0.05, gt=0, lt=1, description="1 - confidence of that bound")
+    seed: int = Field(0, ge=0, description="seed of splits and training")
+    cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and the file are merged in `load_settings`; only the environment is a source of its own."""
+        return init_settings, env_settings
+
+
+def load_settings(file: Path | None = None, **flags: Any) -> Settings:
+    """Settings from all sources; a flag that is None was not given.
+
+    Raises:
+        UserMistake: unknown key or variable, value out of range, unreadable file.
+    """
+    _refuse_unknown_variables()
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = {
+        name: value for name, value in _read(file).items() if name not in given and not _in_environment(name)
+    }
+    try:
+        return Settings(**from_file | given)
+    except ValidationError as error:
+        raise UserMistake(_sentence(error, file)) from error
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _NOT_SETTINGS
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise UserMistake(
+                f"environment variable {name} is no setting: expected one of {', '.join(sorted(known))}"
+            )
+
+
+def _in_environment(name: str) -> bool:
+    return any(variable.upper() == PREFIX + name.upper() for variable in os.environ)
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        text = file.read_text("utf-8")
+        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except OSError as error:
+        raise UserMistake(f"settings file {file} cannot be read ({error.strerror}): check --config") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserMistake(f"settings file {file} is not valid TOML or YAML: {error}") from error
+    if not isinstance(values or {}, dict):
+        raise UserMistake(f"settings file {file} holds a {type(values).__name__}, expected names with values")
+    return dict(values or {})
+
+
+def _sentence(error: ValidationError, file: Path | None) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(place) for place in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return f"unknown setting `{name}`{f' in {file}' if file else ''}: expected one of {known}"
+    return f"setting `{name}` is {problem.get('input')!r}: {problem['msg']}"

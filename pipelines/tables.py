@@ -1,0 +1,64 @@
+"""Results as tables for a terminal."""
+
+from rich.table import Table
+
+from autosteer_core.bundle import Bundle
+from autosteer_core.evaluation import Rate
+from autosteer_core.values import Label
+from pipelines.summary import Summary
+
+
+def action_table(summary: Summary) -> Table:
+    """How many rows ended how."""
+    table = Table("action", "rows", title=f"{summary.finished.run.kind}, run {summary.finished.run.run_id}")
+    table.columns[1].justify = "right"
+    for action, rows in summary.actions.items():
+        table.add_row(action, f"{rows:,}")
+    for code, rows in summary.errors.items():
+        table.add_row(f"  {code}", f"{rows:,}")
+    table.add_section()
+    table.add_row("rows", f"{summary.finished.run.rows:,}")
+    return table
+
+
+def outcome_table(summary: Summary) -> Table:
+    """Attack success and false refusals per group: lower is better everywhere."""
+    table = Table(
+        "group", "n", "without steering", "always steered", "gated", title="95 % intervals; lower is better"
+    )
+    for label, heading in ((Label.HARMFUL, "attack success"), (Label.BENIGN, "false refusals")):
+        lines = [outcome for outcome in summary.outcomes if outcome.label is label]
+        if lines:
+            table.add_section()
+            table.add_row(f"[bold]{heading}[/bold]")
+        for line in lines:
+            rates = (line.unsteered, line.always, line.gated)
+            table.add_row(f"  {line.group}", str(line.gated.trials), *(str(rate) for rate in rates))
+    return table
+
+
+def flag_table(summary: Summary) -> Table:
+    """Audit of labelled rows: how many were flagged."""
+    table = Table("group", "label", "n", "flagged", title="share flagged, 95 % intervals")
+    for group, label, rate in summary.flags:
+        table.add_row(group, str(label), str(rate.trials), str(rate))
+    return table
+
+
+def bundle_table(bundle: Bundle) -> Table:
+    """The guarantee and what it costs, measured on rows that nothing was fitted on."""
+    guarantee, probe = bundle.guarantee, bundle.report["probe"]
+    table = Table("", "", title=f"bundle {bundle.bundle_id}", show_header=False)
+    table.add_row("layer", str(bundle.layer))
+    table.add_row("threshold", f"{guarantee.threshold:.4f}")
+    bound = f"at most {guarantee.bound:.1%} at confidence {1 - guarantee.delta:.0%}"
+    table.add_row("missed harmful items", f"{guarantee.missed} of {guarantee.harmful}: {bound}")
+    table.add_row("false refusals", str(Rate(guarantee.false_refusals, guarantee.benign)))
+    table.add_row("AUROC", f"{probe['mlp']['auroc']:.3f} (linear control {probe['linear_control']['auroc']:.3f})")
+    table.add_row("calibration error", f"{probe['mlp']['expected_calibration_error']:.3f}")
+    for group, rates in probe["by_group"].items():
+        table.add_row(f"  {group}", ", ".join(f"{name} {rate}" for name, rate in rates.items()))
+    for action, rate in bundle.report["gate_actions"].items():
+        chosen = " (chosen)" if action == bundle.gate_action else ""
+        table.add_row(f"refused by {action}{chosen}", rate)
+    return table
