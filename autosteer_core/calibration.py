@@ -13,7 +13,7 @@ from autosteer_core.activations import read_activations
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.evaluation import Rate
-from autosteer_core.gate_actions import GateAction, respond
+from autosteer_core.gate_actions import respond
 from autosteer_core.guarantee import Guarantee, choose_threshold
 from autosteer_core.head_fitting import REFUSALS, HeadOptions, fit_head
 from autosteer_core.judges import is_refusal
@@ -26,7 +26,7 @@ from autosteer_core.layer_choice import (
 )
 from autosteer_core.probe import Probe
 from autosteer_core.probe_fitting import ProbeOptions, expected_calibration_error, fit_probe
-from autosteer_core.values import Item
+from autosteer_core.values import GateAction, Item
 
 Say = Callable[[str], None]
 
@@ -40,7 +40,7 @@ class CalibrationOptions:
     seed: int = 0
     batch_rows: int = 16
     max_new_tokens: int = 24
-    head_rows: int = 120
+    head_rows: int = 96
     tried_rows: int = 32
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
@@ -57,8 +57,11 @@ def calibrate(
     """
     prompts = [backbone.encode(item) for item in items]
     layers = list(range(1, len(backbone.blocks) + 1))
-    say(f"reading {len(prompts)} items at {len(layers)} layers")
-    data = labelled(items, read_activations(backbone, prompts, layers, options.batch_rows))
+
+    def show(done: int) -> None:
+        say(f"reading items at {len(layers)} layers: {done} of {len(prompts)}")
+
+    data = labelled(items, read_activations(backbone, prompts, layers, options.batch_rows, show))
     rows = split(data, options.seed)
     say("choosing the layer")
     chosen = choose_layer(data.take(np.concatenate([rows.train, rows.validation])), layers, options.seed)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autosteer_core.gate_actions import GateAction
-from autosteer_core.values import Item, Verdict
+from autosteer_core.values import GateAction, Item, Verdict
 
 
 class Engine(Protocol):

@@ -2,21 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 import torch
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
-
-
-class GateAction(StrEnum):
-    """Refusal Head alone; forced opening, then the head; fixed text without decoding."""
-
-    STEER = "steer"
-    PREFIX = "prefix"
-    CANNED = "canned"
+from autosteer_core.values import GateAction
 
 
 def respond(

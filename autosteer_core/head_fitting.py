@@ -26,11 +26,11 @@ class HeadOptions:
 
     rank: int = 32
     epsilon: float = 0.1
-    keep: float = 1.0
+    keep: float = 0.3
     learning_rate: float = 3e-2
     steps: int = 120
     positions: int = 128
-    benign_tokens: int = 16
+    benign_tokens: int = 12
 
 
 @dataclass(frozen=True, slots=True)

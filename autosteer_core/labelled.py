@@ -77,12 +77,12 @@ def keep_together(data: Labelled) -> NDArray[np.str_]:
 
 
 def split(data: Labelled, seed: int) -> Split:
-    """Two fifths to train, one fifth to validation, two fifths to the threshold, alike in labels and groups."""
+    """Three fifths to train, one to validation, one to the threshold, alike in labels and groups."""
     folds = grouped_folds(data, seed)
     return Split(
-        train=np.sort(np.concatenate([folds[2], folds[3]])),
+        train=np.sort(np.concatenate(folds[1:4])),
         validation=np.sort(folds[4]),
-        threshold=np.sort(np.concatenate([folds[0], folds[1]])),
+        threshold=np.sort(folds[0]),
     )
 
 

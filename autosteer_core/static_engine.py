@@ -12,9 +12,9 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem, StopWorker
-from autosteer_core.gate_actions import GateAction, merge, respond
+from autosteer_core.gate_actions import merge, respond
 from autosteer_core.probe import gate_is_open
-from autosteer_core.values import Action, Item, Verdict
+from autosteer_core.values import Action, GateAction, Item, Verdict
 
 
 class StaticEngine:

@@ -28,6 +28,14 @@ class Action(StrEnum):
     FLAG = "flag"
 
 
+class GateAction(StrEnum):
+    """What an open gate does: Refusal Head alone; forced opening, then the head; fixed text without decoding."""
+
+    STEER = "steer"
+    PREFIX = "prefix"
+    CANNED = "canned"
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """What the manifest's author knows of an item; used by calibration and evaluation only."""

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.gate_actions import GateAction
+from autosteer_core.values import GateAction
 
 PREFIX = "AUTOSTEER_"
 _NOT_SETTINGS = {"AUTOSTEER_DEBUG"}

@@ -4,9 +4,8 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import ray
 
@@ -17,26 +16,38 @@ def local_ray(workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with TemporaryDirectory(prefix="autosteer-") as private:
-        _require_token(Path(private) / "token")
-        ray.init(
-            address="local",
-            num_cpus=max(workers + 1, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    _require_token()
+    ray.init(
+        address="local",
+        num_cpus=max(workers + 1, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
-def _require_token(file: Path) -> None:
+def _require_token() -> None:
     """Ray listens on the network: only processes that can read this file may talk to it.
 
-    Ray would make a token by itself, readable for everybody.
+    Ray would make a token by itself, readable for everybody. It keeps the first token that it reads for the
+    whole life of a process, so the file stays the same.
     """
-    file.touch(mode=0o600)
-    file.write_text(secrets.token_hex(32))
+    if "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = Path(state) / "autosteer"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / "ray_token"
+    if not file.exists():
+        draft = folder / f".ray_token-{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(32))
+        # A link never replaces: of two commands that start together, both use the first one's token.
+        with suppress(FileExistsError):
+            os.link(draft, file)
+        draft.unlink()
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)

@@ -45,8 +45,13 @@ class Backbone(Protocol):
         """Token ids and picture tensors of one item; raises BadItem if it cannot be shown to the model."""
         ...
 
-    def collate(self, prompts: Sequence["Prompt"]) -> Mapping[str, Tensor]:
-        """Left-padded model inputs for several prompts, on the model's device."""
+    @property
+    def shared_prefix(self) -> list[int]:
+        """The ids that every prompt begins with, by its template; never a picture placeholder."""
+        ...
+
+    def collate(self, prompts: Sequence["Prompt"], skip: int = 0) -> Mapping[str, Tensor]:
+        """Left-padded model inputs for several prompts without their first `skip` ids, on the model's device."""
         ...
 
 

@@ -73,12 +73,17 @@ class LlavaOnevision:
         self._check(ids, front)
         return LlavaOnevisionPrompt(ids, vision.get("pixel_values"), vision.get("image_sizes"))
 
-    def collate(self, prompts: Sequence[Prompt]) -> Mapping[str, Tensor]:
+    @cached_property
+    def shared_prefix(self) -> list[int]:
+        """System turn and opening of the user's turn."""
+        return self._trusted(self._frame(0)[0])
+
+    def collate(self, prompts: Sequence[Prompt], skip: int = 0) -> Mapping[str, Tensor]:
         """`input_ids` and `attention_mask` (N, T), and the pictures of all rows in order."""
-        longest = max(len(prompt.ids) for prompt in prompts)
-        pad = self.tokenizer.pad_token_id
-        rows = [[pad] * (longest - len(prompt.ids)) + prompt.ids for prompt in prompts]
-        masks = [[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
+        kept = [prompt.ids[skip:] for prompt in prompts]
+        longest = max(len(ids) for ids in kept)
+        rows = [[self.tokenizer.pad_token_id] * (longest - len(ids)) + ids for ids in kept]
+        masks = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in kept]
         batch = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
         batch |= _stack_pictures([prompt for prompt in prompts if isinstance(prompt, LlavaOnevisionPrompt)])
         return {name: self._place(tensor) for name, tensor in batch.items()}

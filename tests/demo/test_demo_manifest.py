@@ -22,11 +22,14 @@ from pipelines.demo.manifest import (
 )
 
 SPLITS = ("calibration", "run")
-PAIRED = ("text", "image", "cross-modal")
-PICTURED = ("image", "cross-modal")
-PAIRS = {"calibration": 110, "run": 45}
+PAIRS = {
+    "calibration": {"text": 110, "image": 341, "cross-modal": 283},
+    "run": {"text": 45, "image": 35, "cross-modal": 37, "unseen": 18},
+}
+PAIRED = [(split, group) for split, groups in PAIRS.items() for group in groups]
+PICTURED = [(split, group) for split, group in PAIRED if group != "text"]
 BAIT = {
-    "calibration": {"text": 60, "object": 20, "word": 20},
+    "calibration": {"text": 320, "object": 20, "word": 20},
     "run": {"text": 24, "object": 8, "word": 8},
 }
 
@@ -53,11 +56,10 @@ def four_grams(items: list[DemoItem]) -> set[tuple[str, ...]]:
     return {said[at : at + 4] for said in spoken for at in range(len(said) - 3)}
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("group", PAIRED)
+@pytest.mark.parametrize(("split", "group"), PAIRED)
 def test_every_harmful_item_has_exactly_one_benign_twin(split: str, group: str) -> None:
     twins = pairs(split, group)
-    assert len(twins) == PAIRS[split]
+    assert len(twins) == PAIRS[split][group]
     for harmful, benign in twins.values():
         assert (harmful.label, benign.label) == ("harmful", "benign")
         assert (harmful.source, harmful.unseen) == (benign.source, benign.unseen)
@@ -87,8 +89,7 @@ def test_ids_are_unique_and_name_their_split() -> None:
     assert all(item.id.startswith(item.split[:3]) for item in items)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("group", PICTURED)
+@pytest.mark.parametrize(("split", "group"), PICTURED)
 def test_pictured_twins_share_their_text_and_differ_in_their_picture(split: str, group: str) -> None:
     for harmful, benign in pairs(split, group).values():
         assert harmful.text == benign.text
@@ -119,32 +120,27 @@ def test_calibration_has_sources_enough_to_split_by_and_each_has_every_group() -
     for item in read_items("calibration"):
         groups[item.source].add(item.group)
     assert len(groups) >= 4
-    assert all(found == {*PAIRED, "bait"} for found in groups.values())
+    assert all(found == {*PAIRS["calibration"], "bait"} for found in groups.values())
 
 
-@pytest.mark.parametrize("group", PAIRED)
-def test_a_third_of_the_harmful_run_items_is_unseen(group: str) -> None:
-    harmful = [twins[0] for twins in pairs("run", group).values()]
-    assert sum(item.unseen for item in harmful) >= len(harmful) / 3
-
-
-def test_unseen_pictures_do_not_occur_in_calibration() -> None:
+def test_the_unseen_group_shows_only_pictures_that_calibration_never_saw_and_the_others_only_known_ones() -> None:
     known = [item.picture for item in read_items("calibration")]
-    for item in read_items("run"):
-        if item.unseen and item.picture and item.label != "benign":
-            assert item.picture not in known
+    harmful = [item for item in read_items("run") if item.label == "harmful" and item.picture]
+    assert all((item.picture in known) is (item.group != "unseen") is (not item.unseen) for item in harmful)
 
 
-def fitted_on_text() -> Pipeline:
+@pytest.fixture(scope="module")
+def text_reader() -> Pipeline:
+    """The control: it sees no picture."""
     items = read_items("calibration")
     reader = make_pipeline(CountVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=2000))
     return reader.fit([item.text for item in items], [item.label for item in items])
 
 
-@pytest.mark.parametrize("group", PICTURED)
-def test_a_reader_of_text_alone_is_right_half_of_the_time(group: str) -> None:
+@pytest.mark.parametrize("group", [group for split, group in PICTURED if split == "run"])
+def test_a_reader_of_text_alone_is_right_half_of_the_time(text_reader: Pipeline, group: str) -> None:
     items = [item for item in read_items("run") if item.group == group]
-    accuracy = fitted_on_text().score([item.text for item in items], [item.label for item in items])
+    accuracy = text_reader.score([item.text for item in items], [item.label for item in items])
     assert 0.4 <= accuracy <= 0.6
 
 
@@ -192,7 +188,7 @@ def test_twins_are_drawn_differently(manifests: DemoManifests) -> None:
     rows = [row for split in SPLITS for row in pq.read_table(getattr(manifests, split)).to_pylist()]
     drawn = defaultdict(list)
     for row in rows:
-        if row["group"] in PICTURED:
+        if row["group"] in ("image", "cross-modal", "unseen"):
             drawn[row["pair"]].append(row["image"])
     assert all(len(set(images)) == 2 for images in drawn.values())
 

@@ -40,6 +40,17 @@ def test_rows_of_a_padded_batch_equal_rows_read_alone(backbone: LlavaOnevision) 
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=1e-4)
 
 
+def test_sharing_the_templates_prefix_changes_nothing(backbone: LlavaOnevision) -> None:
+    prompts = [backbone.encode(item) for item in ITEMS]
+    assert all(prompt.ids[: len(backbone.shared_prefix)] == backbone.shared_prefix for prompt in prompts)
+
+    shared = read_activations(backbone, prompts, [4])[:, 0]
+
+    with recorded(backbone.blocks, [4]) as whole:
+        backbone.body(**backbone.collate(prompts))
+    torch.testing.assert_close(shared, whole[4], atol=2e-4, rtol=1e-4)
+
+
 def test_order_of_prompts_is_kept_although_batches_are_made_by_length(backbone: LlavaOnevision) -> None:
     prompts = [backbone.encode(item) for item in ITEMS]
 

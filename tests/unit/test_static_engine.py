@@ -10,9 +10,8 @@ from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
-from autosteer_core.gate_actions import GateAction
 from autosteer_core.static_engine import StaticEngine
-from autosteer_core.values import Action, Fingerprint, Flaw, Item, Verdict
+from autosteer_core.values import Action, Fingerprint, Flaw, GateAction, Item, Verdict
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
