@@ -36,7 +36,7 @@ def main() -> None:
     # Ray reads its mode once, when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' own bars; ours say what matters
     try:
         app()
     except UserMistake as mistake:
