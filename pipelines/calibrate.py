@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from autosteer_core.bundle import Bundle
 from autosteer_core.calibration import CalibrationOptions, Say, calibrate
 from autosteer_core.errors import UserMistake
+from autosteer_core.ports import ManifestReader
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
 from pipelines.bundle_files import save_bundle
@@ -31,12 +32,15 @@ def calibrate_manifest(manifest: str, out: str, settings: Settings, columns: Col
     reader = open_items(manifest, columns)
     items = all_items(reader)
     _refuse_broken(items)
-    contents = json.dumps([list(entry) for entry in reader.files()])
     options = CalibrationOptions(settings.alpha, settings.delta, settings.seed, settings.batch_rows)
-    digest = hashlib.sha256(contents.encode()).hexdigest()
-    bundle = calibrate(load_backbone(settings), items, digest, options, say)
+    bundle = calibrate(load_backbone(settings), items, contents_hash(reader), options, say)
     save_bundle(bundle, out)
     return Calibrated(bundle, out)
+
+
+def contents_hash(manifest: ManifestReader) -> str:
+    """SHA-256 over the manifest's files: the identity of a calibration set."""
+    return hashlib.sha256(json.dumps([list(entry) for entry in manifest.files()]).encode()).hexdigest()
 
 
 def _refuse_broken(items: list[Item]) -> None:

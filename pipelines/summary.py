@@ -9,6 +9,8 @@ from autosteer_core.judges import is_degenerate, opens_with_refusal
 from autosteer_core.values import Action, Label, Verdict
 from pipelines.batch_run import Finished
 
+KINDS = {"generate": ("answer", "refuse", "review", "error"), "audit": ("allow", "flag", "review", "error")}
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -48,7 +50,7 @@ def summarise(finished: Finished) -> Summary:
     audited = finished.run.kind == "audit"
     return Summary(
         finished=finished,
-        actions=_counted(str(row.action) for row in rows),
+        actions=dict.fromkeys(KINDS[finished.run.kind], 0) | _counted(str(row.action) for row in rows),
         errors=_counted(row.flaw.code for row in rows if row.flaw is not None),
         outcomes=[] if audited else outcomes(rows),
         flags=flag_rates(rows) if audited else [],

@@ -61,10 +61,3 @@ def ask(model: Any, processor: Any, pictures: list[Image.Image], prompt: str, ba
         fresh = ids[:, inputs["input_ids"].shape[1] :]
         answers += processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
     return answers
-
-
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a rate."""
-    rate = right / total
-    middle, half = rate + z * z / (2 * total), z * ((rate * (1 - rate) + z * z / (4 * total)) / total) ** 0.5
-    return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)

@@ -7,11 +7,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from autosteer_core.errors import UserMistake
 from autosteer_core.evaluation import Rate
 from autosteer_core.text_control import text_only_accuracy
 from infra.column_map import ColumnMap
 from pipelines.batch_run import Request
-from pipelines.calibrate import calibrate_manifest
+from pipelines.bundle_files import load_bundle
+from pipelines.calibrate import calibrate_manifest, contents_hash
 from pipelines.demo.manifest import DemoManifests, write_demo_manifests
 from pipelines.demo.model import demo_model_folder
 from pipelines.moderate import moderate
@@ -57,7 +59,15 @@ def _calibrated(folder: Path, manifests: DemoManifests, settings: Settings, cons
                 lambda step: status.update(step),
             )
         console.print(bundle_table(made.bundle))
+    _refuse_stale(folder, manifests)
     return str(folder)
+
+
+def _refuse_stale(folder: Path, manifests: DemoManifests) -> None:
+    """A bundle that an earlier version of the demo left behind must not speak for this one's items."""
+    fitted_on = load_bundle(str(folder)).report["calibration_set"]["sha256"]
+    if fitted_on != contents_hash(open_items(str(manifests.calibration))):
+        raise UserMistake(f"{folder} was calibrated on other items: delete {folder.parent} or choose another --out")
 
 
 def _request(kind: Any, manifests: DemoManifests, out: Path, settings: Settings) -> Request:

@@ -12,9 +12,10 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from autosteer_core.backbones.llava_onevision_processor import load_processor
+from autosteer_core.evaluation import Rate
 from pipelines.demo.drawing import FONTS, HELD_OUT_FONTS, draw_word
 from pipelines.demo.model import demo_model_folder, language_model_file
-from pipelines.demo.naming import OBJECT_PROMPT, WORD_PROMPT, ask, concepts, said, wilson
+from pipelines.demo.naming import OBJECT_PROMPT, WORD_PROMPT, ask, concepts, said
 
 pytestmark = pytest.mark.demo
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo"
@@ -64,8 +65,7 @@ def test_names_drawings_of_a_style_it_never_trained_on(model: Any, processor: An
     pictures = [fluent(c.name.replace(" ", "_")) for c in known]
     answers = ask(model, processor, pictures, OBJECT_PROMPT)
     right = sum(c.accepts(answer) for c, answer in zip(known, answers, strict=True))
-    low, high = wilson(right, len(known))
-    print(f"fluent: {right} of {len(known)} named exactly, 95 % interval {low:.3f} to {high:.3f}")
+    print(f"fluent: {right} of {len(known)} named, {Rate(right, len(known))}")
     assert len(known) > 200
     assert right / len(known) >= 0.70
 

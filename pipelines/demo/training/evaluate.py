@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from autosteer_core.backbones.llava_onevision_processor import load_processor
+from autosteer_core.evaluation import Rate
 from pipelines.demo.drawing import draw_word
 from pipelines.demo.model import demo_model_folder
-from pipelines.demo.naming import OBJECT_PROMPT, WORD_PROMPT, ask, concepts, said, wilson
+from pipelines.demo.naming import OBJECT_PROMPT, WORD_PROMPT, ask, concepts, said
 from pipelines.demo.training.fonts import HELD_OUT, TRAINING, font_files
 from pipelines.demo.training.objects import normalised
 from pipelines.demo.training.pictures import on_white
@@ -47,7 +48,7 @@ def measure(scratch: Path, out: Path, styles: tuple[str, ...], cache: Path | Non
 
 def rate(right: int, total: int) -> dict[str, Any]:
     """A proportion with its interval."""
-    low, high = wilson(right, total)
+    low, high = Rate(right, total).interval
     return {
         "right": right,
         "n": total,
