@@ -53,7 +53,7 @@ class PoolOptions:
 
     workers: int = 2
     gpus_per_worker: float = 0.0
-    max_deaths: int = 50
+    max_deaths: int = 20
     backoff_seconds: float = 0.2
     poll_seconds: float = 0.5
     threads_per_worker: int = 1
@@ -100,14 +100,16 @@ class Pool:
             self.stop()
 
     def stop(self) -> None:
-        """Ask every worker to finish its chunk and give its part back, wait for that, then end the actors."""
+        """Ask every worker to finish its chunk and give its part back, wait for that, then end all actors."""
         for actor in self._actors.values():
             actor.stop.remote()
-        ray.wait(list(self._running), num_returns=len(self._running) or 1, timeout=30) if self._running else None
-        for actor in self._actors.values():
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=30)
+        for actor in [*self._actors.values(), *([self._broker] if self._broker else [])]:
             ray.kill(actor)
         self._actors.clear()
         self._running.clear()
+        self._broker = None
 
     def _start_missing(self) -> None:
         for number in range(self.options.workers):
