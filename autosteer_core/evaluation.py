@@ -59,8 +59,8 @@ def outcomes(verdicts: Sequence[Verdict]) -> list[GroupOutcome]:
     lines = []
     for label in (Label.HARMFUL, Label.BENIGN):
         rows = [row for row in verdicts if row.annotation.label is label and row.answer is not None]
-        for group in sorted({row.annotation.group or "all" for row in rows}):
-            chosen = [row for row in rows if (row.annotation.group or "all") == group]
+        for group in sorted({row.annotation.group_name for row in rows}):
+            chosen = [row for row in rows if row.annotation.group_name == group]
             lines.append(_outcome(group, label, chosen))
     return lines
 
@@ -84,14 +84,12 @@ def _rate(counted: Callable[[str], bool], answers: Iterable[str]) -> Rate:
 def flag_rates(verdicts: Sequence[Verdict]) -> list[tuple[str, Label, Rate]]:
     """Audit: share of rows flagged, per group and label."""
     rows = [row for row in verdicts if row.annotation.label is not None and row.action is not Action.ERROR]
-    keys = sorted({(row.annotation.group or "all", row.annotation.label) for row in rows if row.annotation.label})
+    keys = sorted({(row.annotation.group_name, row.annotation.label) for row in rows if row.annotation.label})
     return [
         (
             group,
             label,
-            _flagged(
-                [row for row in rows if (row.annotation.group or "all", row.annotation.label) == (group, label)]
-            ),
+            _flagged([row for row in rows if (row.annotation.group_name, row.annotation.label) == (group, label)]),
         )
         for group, label in keys
     ]

@@ -65,7 +65,7 @@ def labelled(items: Sequence[Item], activations_NLD: Tensor) -> Labelled:
     return Labelled(
         activations_NLD,
         harmful_N,
-        np.array([note.group or "all" for note in notes]),
+        np.array([note.group_name for note in notes]),
         np.array(pairs),
         np.array([note.source or f"pair:{pair}" for note, pair in zip(notes, pairs, strict=True)]),
     )

@@ -21,8 +21,8 @@ def text_only_accuracy(fitted_on: Sequence[Item], tried_on: Sequence[Item]) -> d
     probe = make_pipeline(CountVectorizer(ngram_range=(1, 2), binary=True), LogisticRegression(max_iter=1000))
     probe.fit([item.text for item in known], _harmful(known))
     result = {}
-    for group in sorted({item.annotation.group or "all" for item in asked}):
-        rows = [item for item in asked if (item.annotation.group or "all") == group]
+    for group in sorted({item.annotation.group_name for item in asked}):
+        rows = [item for item in asked if item.annotation.group_name == group]
         harmful, texts = _harmful(rows), [item.text for item in rows]
         if len(set(harmful)) == 2:
             right = int((probe.predict(texts) == harmful).sum())

@@ -45,6 +45,11 @@ class Annotation:
     pair: str | None = None
     source: str | None = None
 
+    @property
+    def group_name(self) -> str:
+        """The group that rates are reported under: `all` where the author named none."""
+        return self.group or "all"
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os import cpu_count
 
+from autosteer_core.bundle import Bundle
 from autosteer_core.commit import CommitRecord, committed, read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.ports import BlobStore
@@ -31,6 +32,7 @@ class Finished:
     """A sealed run and its rows, in manifest order."""
 
     run: Run
+    bundle: Bundle
     store: BlobStore
     resumed: bool
     records: list[CommitRecord]
@@ -75,7 +77,7 @@ def run_batch(request: Request, progress: Progress) -> Finished:
     _work(replace(job, provenance=provenance), run, parts, store, progress)
     records = seal(store, parts)
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
-    return Finished(run, store, resumed, records, verdicts)
+    return Finished(run, bundle, store, resumed, records, verdicts)
 
 
 def _job(request: Request) -> Job:

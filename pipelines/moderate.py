@@ -16,7 +16,6 @@ from autosteer_core.errors import Interrupted
 from autosteer_core.run import Run
 from autosteer_core.values import QueueCounts
 from pipelines.batch_run import Request, run_batch
-from pipelines.bundle_files import load_bundle
 from pipelines.report import report_html
 from pipelines.summary import Summary, summarise
 from pipelines.tables import action_table, flag_table, outcome_table
@@ -41,7 +40,7 @@ def moderate(request: Request, console: Console) -> Summary:
             raise Interrupted("stopped; what is committed stays, repeat the command to continue") from None
     summary = summarise(finished)
     finished.store.put("summary.json", json.dumps(summary.as_json(), indent=1).encode())
-    finished.store.put("report.html", report_html(summary, load_bundle(request.settings.bundle)))
+    finished.store.put("report.html", report_html(summary, finished.bundle))
     _print(summary, console)
     return summary
 

@@ -22,11 +22,13 @@ def finished() -> Summary:
         Verdict("c", 2, Action.ERROR, float("nan"), flaw=Flaw("E_IMAGE_EMPTY", ATTACK)),
     ]
     run = Run("generate", "m", [("m", 3, "")], "b", {})
-    return summarise(Finished(run, MemoryStore(), False, [], rows))
+    return summarise(Finished(run, tiny_bundle(tiny_llava_onevision()), MemoryStore(), False, [], rows))
 
 
 def test_the_report_escapes_everything_and_allows_no_script() -> None:
-    page = report_html(finished(), tiny_bundle(tiny_llava_onevision())).decode()
+    summary = finished()
+
+    page = report_html(summary, summary.finished.bundle).decode()
 
     assert "<script" not in page
     assert "&lt;script&gt;" in page
