@@ -1,4 +1,4 @@
-"""Read the residual stream at chosen layers while the model runs, reduced to the last prompt token."""
+"""Read the residual stream at chosen layers while the model runs, reduced to one vector a prompt."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -9,16 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.values import Site
 
 Recorded = dict[int, Tensor]
+Reduce = Callable[[Tensor], Tensor]
+
+
+def last_position(hidden_NTD: Tensor) -> Tensor:
+    """The newest token's state, (N, d); prompts must be padded on the left."""
+    return hidden_NTD[:, -1].float()
 
 
 @contextmanager
-def recorded(blocks: nn.ModuleList, layers: Sequence[int]) -> Iterator[Recorded]:
-    """Keep the last position of every chosen layer of the latest forward pass, float32, shape (N, d).
+def recorded(blocks: nn.ModuleList, layers: Sequence[int], reduce: Reduce = last_position) -> Iterator[Recorded]:
+    """Keep every chosen layer of the latest forward pass, float32, as `reduce` makes it of (N, T, d).
 
-    Layer l enters block l, so it is the output of block l - 1. Prompts must be padded on the left. If a layer
-    cannot be hooked, the hooks already placed are removed first.
+    Layer l enters block l, so it is the output of block l - 1. If a layer cannot be hooked, the hooks already
+    placed are removed first.
 
     Example:
         >>> with recorded(backbone.blocks, [4, 8]) as activations:
@@ -30,15 +37,15 @@ def recorded(blocks: nn.ModuleList, layers: Sequence[int]) -> Iterator[Recorded]
         for layer in layers:
             if not 1 <= layer <= len(blocks):
                 raise IndexError(f"layer {layer} does not exist, expected 1 to {len(blocks)}")
-            handle = blocks[layer - 1].register_forward_hook(_recorder(activations, layer))
+            handle = blocks[layer - 1].register_forward_hook(_recorder(activations, layer, reduce))
             hooks.callback(handle.remove)
         yield activations
 
 
-def _recorder(activations: Recorded, layer: int) -> Any:
+def _recorder(activations: Recorded, layer: int, reduce: Reduce) -> Any:
     def record(block: nn.Module, args: Any, output: Any) -> None:
         hidden_NTD = output[0] if isinstance(output, tuple) else output
-        activations[layer] = hidden_NTD[:, -1].detach().float()
+        activations[layer] = reduce(hidden_NTD.detach())
 
     return record
 
@@ -70,43 +77,81 @@ def read_activations(
     batch_rows: int = 16,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Activations of all prompts at the chosen layers, float32 on the CPU, shape (N, len(layers), d).
+    """Activations of all prompts, float32 on the CPU, shape (N, len(layers), 2, d): last token and mean.
 
-    Rows of similar length share a batch; the result is in the order of `prompts`. Blocks above the highest
-    layer and the output matrix do not run, and the template's prefix runs once for all. `progress` hears how
-    many prompts are done.
+    The last prompt token is AutoSteer's choice (eq. 10); the mean runs over the prompt's own tokens, those after
+    the template's opening. Rows of similar length share a batch; the result is in the order of `prompts`. Blocks
+    above the highest layer and the output matrix do not run, and the template's opening runs once for all.
+    `progress` hears how many prompts are done.
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
     gathered: list[Tensor | None] = [None] * len(prompts)
-    with truncated(backbone, max(layers)), recorded(backbone.blocks, layers) as activations:
-        prefix = _Prefix(backbone)
+    pool = _Pool()
+    with truncated(backbone, max(layers)), recorded(backbone.blocks, layers, pool) as activations:
+        prefill = _Prefill(backbone)
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
-            prefix.run([prompts[row] for row in rows])
-            batch_NLD = torch.stack([activations[layer] for layer in layers], dim=1).cpu()
-            for row, activation_LD in zip(rows, batch_NLD, strict=True):
-                gathered[row] = activation_LD
+            pool.own_N = torch.tensor([len(prompts[row].ids) - len(backbone.opening) for row in rows])
+            prefill.run([prompts[row] for row in rows])
+            batch_NLPD = torch.stack([activations[layer].cpu() for layer in layers], dim=1)
+            for row, activation_LPD in zip(rows, batch_NLPD, strict=True):
+                gathered[row] = activation_LPD
             progress(start + len(rows))
     return torch.stack([activation for activation in gathered if activation is not None])
 
 
-class _Prefix:
-    """The template's opening, prefilled once; about half of a short prompt's cost."""
+def read_sites(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    sites: Sequence[Site],
+    batch_rows: int = 16,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """What a probe reads: the activations of its sites side by side, (N, len(sites) * d)."""
+    read_NLPD = read_activations(backbone, prompts, [site.layer for site in sites], batch_rows, progress)
+    return torch.cat([read_NLPD[:, place, site.pooling.place] for place, site in enumerate(sites)], dim=1)
+
+
+class _Pool:
+    """Last token and mean of each row's own tokens, (N, 2, d)."""
+
+    own_N = torch.ones(1, dtype=torch.int64)
+
+    def __call__(self, hidden_NTD: Tensor) -> Tensor:
+        own_N = self.own_N.to(hidden_NTD.device)
+        # Counted from the end, because rows are padded on the left.
+        back_T = torch.arange(hidden_NTD.shape[1], 0, -1, device=hidden_NTD.device)
+        foreign_NT = back_T > own_N[:, None]
+        # Padding may hold NaN, which no weight of zero would silence.
+        own_NTD = hidden_NTD.float().masked_fill(foreign_NT[..., None], 0.0)
+        mean_ND = own_NTD.sum(dim=1) / own_N[:, None]
+        return torch.stack([last_position(hidden_NTD), mean_ND], dim=1)
+
+
+class _Prefill:
+    """Runs prompts; where the family shares a prefix, that part ran once: about half of a short prompt's cost."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
         self._ids = backbone.shared_prefix
-        ids = torch.tensor([self._ids], device=backbone.model.device)
-        self._cache = backbone.body(input_ids=ids, use_cache=True).past_key_values
+        self._cache: Any = self._open() if self._ids else None
 
     def run(self, prompts: Sequence[Prompt]) -> None:
-        """Run what follows the prefix, every row at its own positions."""
+        """One forward pass for all rows; without a shared prefix the model itself places every token."""
+        inputs = dict(self._backbone.collate(prompts, skip=len(self._ids)))
+        if self._cache is not None:
+            inputs |= self._after_prefix(inputs["attention_mask"])
+        self._backbone.body(**inputs, use_cache=self._cache is not None)
+
+    def _open(self) -> Any:
+        ids = torch.tensor([self._ids], device=self._backbone.model.device)
+        return self._backbone.body(input_ids=ids, use_cache=True).past_key_values
+
+    def _after_prefix(self, mask_NT: Tensor) -> dict[str, Any]:
+        """The cache for every row, and every row at its own positions."""
         count = len(self._ids)
-        inputs = dict(self._backbone.collate(prompts, skip=count))
-        opened = torch.ones(len(prompts), count, dtype=torch.int64, device=self._backbone.model.device)
-        mask_NT = torch.cat([opened, inputs["attention_mask"]], dim=1)
-        positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp_min(0)[:, count:]
+        whole_NT = torch.cat([mask_NT.new_ones(len(mask_NT), count), mask_NT], dim=1)
         cache = copy.deepcopy(self._cache)
-        cache.batch_repeat_interleave(len(prompts))
-        inputs |= {"attention_mask": mask_NT, "position_ids": positions_NT}
-        self._backbone.body(**inputs, past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(mask_NT))
+        positions_NT = (whole_NT.cumsum(dim=1) - 1).clamp_min(0)[:, count:]
+        return {"attention_mask": whole_NT, "position_ids": positions_NT, "past_key_values": cache}

@@ -2,16 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
 
-import autosteer_core.backbones.picture_tower  # noqa: F401  (registers the demo model's vision tower)
-from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.backbones.llava_onevision_processor import load_processor
+from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions
-from autosteer_core.errors import UserMistake
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
@@ -21,33 +16,19 @@ from infra.open_store import open_store
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.bundle_files import load_bundle
 from pipelines.demo.model import demo_model_folder
+from pipelines.hub_judges import load_judge
 from pipelines.job import Job
+from pipelines.load_model import load_model
 from pipelines.settings import Settings
 from workers.loop import Judge, PartWorker, WorkerOptions
 
 DEMO = "demo"
 
 
-def load_backbone(settings: Settings) -> LlavaOnevision:
-    """The base model behind its family's port, on the chosen device and dtype.
-
-    Raises:
-        UserMistake: no such model, or a family that is not supported.
-    """
-    folder = str(demo_model_folder(settings.cache)) if settings.model == DEMO else settings.model
-    try:
-        family = AutoConfig.from_pretrained(folder).model_type
-    except (OSError, ValueError) as error:
-        raise UserMistake(f"model {settings.model} cannot be read: check --model ({_first_line(error)})") from error
-    if family != "llava_onevision":
-        raise UserMistake(f"model {settings.model} is of family {family}, supported: llava_onevision")
-    dtype = getattr(torch, settings.dtype)
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(settings.device)
-    return LlavaOnevision(model, load_processor(Path(folder)), settings.max_prompt_tokens)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def load_backbone(settings: Settings) -> Backbone:
+    """The base model behind its family's port; raises UserMistake as `load_model` does."""
+    source = str(demo_model_folder(settings.cache)) if settings.model == DEMO else settings.model
+    return load_model(source, settings)
 
 
 def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
@@ -57,7 +38,13 @@ def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader
 
 def engine_options(settings: Settings, compare: bool) -> EngineOptions:
     """What of the settings concerns the engine."""
-    return EngineOptions(settings.batch_rows, settings.max_new_tokens, settings.gate_action, compare)
+    return EngineOptions(
+        settings.batch_rows,
+        settings.max_new_tokens,
+        settings.gate_action,
+        compare,
+        second_look=settings.second_look is not False,
+    )
 
 
 def build_engine(settings: Settings, compare: bool = False) -> Engine:
@@ -69,7 +56,7 @@ def build_engine(settings: Settings, compare: bool = False) -> Engine:
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
     """Called inside a worker process: everything it needs, made from plain values."""
     torch.set_num_threads(job.threads)
-    engine = build_engine(job.settings, job.compare)
+    engine = build_engine(job.settings, job.compare) if job.judge is None else load_judge(job.judge, job.settings)
     judge: Judge = engine.audit if job.kind == "audit" else engine.generate
     return PartWorker(
         name=name,

@@ -41,13 +41,23 @@ class Backbone(Protocol):
         """Identity of weights, processor, template and dtype; computed once."""
         ...
 
+    @property
+    def suppressed(self) -> frozenset[int]:
+        """Tokens that no answer may hold, such as those that make pictures; usually none."""
+        ...
+
     def encode(self, item: Item) -> "Prompt":
         """Token ids and picture tensors of one item; raises BadItem if it cannot be shown to the model."""
         ...
 
     @property
-    def shared_prefix(self) -> list[int]:
+    def opening(self) -> list[int]:
         """The ids that every prompt begins with, by its template; never a picture placeholder."""
+        ...
+
+    @property
+    def shared_prefix(self) -> list[int]:
+        """The opening where it may be prefilled once for all prompts; empty where prompts must run whole."""
         ...
 
     def collate(self, prompts: Sequence["Prompt"], skip: int = 0) -> Mapping[str, Tensor]:

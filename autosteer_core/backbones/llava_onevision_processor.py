@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
-    LlavaOnevisionImageProcessorPil,
-)
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
+
+from autosteer_core.backbones.still_processor import load_still_processor
 
 
 class PictureProcessor(LlavaOnevisionProcessor):
@@ -43,18 +41,5 @@ class PictureProcessor(LlavaOnevisionProcessor):
 
 def load_processor(folder: Path) -> PictureProcessor:
     """The saved processor, with the PIL image processor and left padding, as generation needs."""
-    settings, _ = PictureProcessor.get_processor_dict(folder)
-    kept = (
-        "num_image_tokens",
-        "vision_feature_select_strategy",
-        "image_token",
-        "video_token",
-        "vision_aspect_ratio",
-    )
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    return PictureProcessor(
-        image_processor=LlavaOnevisionImageProcessorPil.from_pretrained(folder),
-        tokenizer=tokenizer,
-        chat_template=tokenizer.chat_template,
-        **{name: settings[name] for name in kept if name in settings},
-    )
+    processor: PictureProcessor = load_still_processor(str(folder), PictureProcessor)
+    return processor

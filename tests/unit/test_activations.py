@@ -5,7 +5,7 @@ import torch
 
 from autosteer_core.activations import read_activations, recorded, truncated
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.values import Item
+from autosteer_core.values import Item, Pooling
 from tests.pictures import png
 from tests.tiny_model import tiny_llava_onevision
 
@@ -27,8 +27,10 @@ def test_a_layer_is_what_transformers_calls_the_hidden_state_that_enters_its_blo
     read = read_activations(backbone, [prompt], [1, 3])[0]
 
     states = backbone.model.model(**backbone.collate([prompt]), output_hidden_states=True).hidden_states
-    torch.testing.assert_close(read[0], states[1][0, -1])
-    torch.testing.assert_close(read[1], states[3][0, -1])
+    own = len(prompt.ids) - len(backbone.shared_prefix)
+    for place, layer in enumerate([1, 3]):
+        torch.testing.assert_close(read[place, Pooling.LAST.place], states[layer][0, -1])
+        torch.testing.assert_close(read[place, Pooling.MEAN.place], states[layer][0, -own:].mean(dim=0))
 
 
 def test_rows_of_a_padded_batch_equal_rows_read_alone(backbone: LlavaOnevision) -> None:
@@ -44,7 +46,7 @@ def test_sharing_the_templates_prefix_changes_nothing(backbone: LlavaOnevision) 
     prompts = [backbone.encode(item) for item in ITEMS]
     assert all(prompt.ids[: len(backbone.shared_prefix)] == backbone.shared_prefix for prompt in prompts)
 
-    shared = read_activations(backbone, prompts, [4])[:, 0]
+    shared = read_activations(backbone, prompts, [4])[:, 0, Pooling.LAST.place]
 
     with recorded(backbone.blocks, [4]) as whole:
         backbone.body(**backbone.collate(prompts))

@@ -1,0 +1,169 @@
+"""What all chat families share: prompts spliced by ids, left-padded batches, the identity of the model."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from autosteer_core.backbones.base import Prompt
+from autosteer_core.backbones.chat_frame import ChatFrame, chat_frame
+from autosteer_core.backbones.chat_prompt import ChatPrompt, stack_pictures
+from autosteer_core.backbones.still_processor import load_still_processor
+from autosteer_core.backbones.user_text import UserText
+from autosteer_core.errors import BadItem
+from autosteer_core.fingerprint import fingerprint
+from autosteer_core.pictures import decode_picture
+from autosteer_core.values import Fingerprint, Item
+
+# What a processor says of the tokens; collate derives it from the ids instead.
+_OF_TOKENS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+
+
+class ChatBackbone:
+    """A model and its processor behind the Backbone port; a family overrides what differs."""
+
+    # Padding between a shared prefix and the rest is harmless only to plain positions and unbounded attention.
+    shares_prefix: ClassVar[bool] = False
+    processor_class: ClassVar[Any] = None
+
+    def __init__(self, model: Any, processor: Any, max_prompt_tokens: int = 1024) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.max_prompt_tokens = max_prompt_tokens
+        self._user_text = UserText(self.tokenizer)
+        self._frames: dict[int, ChatFrame] = {}
+
+    @classmethod
+    def load_processor(cls, source: str) -> Any:
+        """The processor of a folder or hub id, for still pictures, by Pillow."""
+        return load_still_processor(source, cls.processor_class)
+
+    @property
+    def body(self) -> nn.Module:
+        """Vision tower, projector, decoder and final norm."""
+        return self.model.model  # type: ignore[no-any-return]
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The language model's decoder blocks."""
+        return self.model.model.language_model.layers  # type: ignore[no-any-return]
+
+    @property
+    def head(self) -> nn.Module:
+        """The output matrix, tied to the embeddings in small models; what caps logits comes after it."""
+        return self.model.lm_head  # type: ignore[no-any-return]
+
+    @property
+    def image_token_id(self) -> int:
+        """The placeholder that one picture vector replaces; -1, which no token is, where there are no pictures."""
+        return getattr(self.model.config, "image_token_id", -1)
+
+    @cached_property
+    def suppressed(self) -> frozenset[int]:
+        """None: the family answers in words only."""
+        return frozenset()
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Hashed from memory at first use: about a second a gigabyte."""
+        return fingerprint(self.model, self.processor)
+
+    def encode(self, item: Item) -> Prompt:
+        """Spliced by ids: template pieces may hold control tokens, the user's text never does.
+
+        Raises:
+            BadItem: an image cannot be decoded, the text makes a control token (E_PLACEHOLDER), or the prompt is
+                longer than `max_prompt_tokens` (E_TEXT_TOO_LONG).
+        """
+        images = [decode_picture(data) for data in item.images]
+        frame = self._frame(len(images))
+        front, pictures = self._front(frame, images)
+        body = self._user_text.encode(frame.around(item.text), opens=not frame.head)
+        prompt = ChatPrompt(front + body + self._trusted(frame.rest), pictures)
+        self._check(prompt.ids, front)
+        return prompt
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """Up to the last control token that items with and without pictures have in common."""
+        opening, *others = self._openings()
+        if not all(frame.head.startswith(opening.head) for frame in others):
+            return []
+        return self._front(opening, [])[0]
+
+    @property
+    def shared_prefix(self) -> list[int]:
+        """The opening, or nothing where the family's positions or attention allow none."""
+        return self.opening if self._can_share else []
+
+    def collate(self, prompts: Sequence[Prompt], skip: int = 0) -> Mapping[str, Tensor]:
+        """`input_ids` and `attention_mask` (N, T), what the family wants per token, and the pictures in row order."""
+        kept = [prompt.ids[skip:] for prompt in prompts]
+        longest = max(len(ids) for ids in kept)
+        input_ids_NT = torch.tensor([[self.tokenizer.pad_token_id] * (longest - len(ids)) + ids for ids in kept])
+        mask_NT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in kept])
+        batch = {"input_ids": input_ids_NT, "attention_mask": mask_NT}
+        batch |= self._per_token(input_ids_NT)
+        batch |= stack_pictures([prompt.pictures for prompt in prompts if isinstance(prompt, ChatPrompt)])
+        return {name: self._place(tensor) for name, tensor in batch.items()}
+
+    @property
+    def _can_share(self) -> bool:
+        return self.shares_prefix and attends_everywhere(self.model.config.get_text_config())
+
+    def _openings(self) -> list[ChatFrame]:
+        return [self._frame(0), self._frame(1)]
+
+    def _frame(self, images: int) -> ChatFrame:
+        if images not in self._frames:
+            self._frames[images] = chat_frame(lambda text: self._render(text, images), self._user_text)
+        return self._frames[images]
+
+    def _render(self, text: str, images: int) -> str:
+        content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
+        turns = [{"role": "user", "content": content}]
+        return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)  # type: ignore[no-any-return]
+
+    def _front(self, frame: ChatFrame, images: Sequence[Image]) -> tuple[list[int], Mapping[str, Tensor]]:
+        """Ids and picture tensors of everything up to the user's turn."""
+        opened = frame.head.startswith(self.tokenizer.bos_token or "\0")
+        if not images:
+            return self._trusted(frame.head, add_special_tokens=not opened), {}
+        encoded = self.processor(
+            text=[frame.head], images=[list(images)], return_tensors="pt", add_special_tokens=not opened
+        )
+        pictures = {name: torch.as_tensor(value) for name, value in encoded.items() if name not in _OF_TOKENS}
+        return encoded["input_ids"][0].tolist(), pictures
+
+    def _per_token(self, input_ids_NT: Tensor) -> Mapping[str, Tensor]:
+        """Further model inputs of shape (N, T)."""
+        return {}
+
+    def _trusted(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]  # type: ignore[no-any-return]
+
+    def _check(self, ids: list[int], front: list[int]) -> None:
+        if ids.count(self.image_token_id) != front.count(self.image_token_id):
+            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens")
+        if len(ids) > self.max_prompt_tokens:
+            raise BadItem(
+                "E_TEXT_TOO_LONG",
+                f"the prompt has {len(ids)} tokens, {ids.count(self.image_token_id)} of them pictures, "
+                f"at most {self.max_prompt_tokens} allowed: shorten the item or raise max_prompt_tokens",
+            )
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        moved = tensor.to(self.model.device)
+        return moved.to(self.model.dtype) if moved.is_floating_point() else moved
+
+
+def attends_everywhere(config: Any) -> bool:
+    """No layer has a window, and no position's angle depends on how long the prompt is."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    return not window and set(kinds) == {"full_attention"} and rope not in {"dynamic", "longrope"}

@@ -1,0 +1,21 @@
+"""Qwen2-VL: pictures of any size, positions in three dimensions (M-RoPE)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
+
+from autosteer_core.backbones.chat import ChatBackbone
+from autosteer_core.backbones.still_processor import without_video
+
+
+class Qwen2VL(ChatBackbone):
+    """`Qwen2VLForConditionalGeneration`; the model derives positions from whole prompts, so no prefix is shared."""
+
+    processor_class: ClassVar[Any] = without_video(Qwen2VLProcessor)
+
+    def _per_token(self, input_ids_NT: Tensor) -> Mapping[str, Tensor]:
+        """Which tokens are picture vectors: the model lays their positions out as a grid."""
+        return {"mm_token_type_ids": torch.eq(input_ids_NT, self.image_token_id).long()}

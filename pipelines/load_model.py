@@ -1,0 +1,119 @@
+"""Load a base model from a hub id or a folder, behind the port of its family."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from torch import nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+)
+
+import autosteer_core.backbones.picture_tower  # noqa: F401  (registers the demo model's vision tower)
+from autosteer_core.backbones.chat import ChatBackbone
+from autosteer_core.backbones.families import FAMILIES, TEXT_FAMILIES
+from autosteer_core.backbones.text_decoder import TextDecoder
+from autosteer_core.errors import UserMistake
+from autosteer_core.values import Item
+from pipelines.settings import Settings
+
+# Code from a checkpoint is never run, and weights are never unpickled.
+_SAFE: dict[str, Any] = {"trust_remote_code": False}
+
+
+def load_model(source: str, settings: Settings) -> ChatBackbone:
+    """The base model of a folder or hub id, on the chosen device and dtype, ready to encode.
+
+    Raises:
+        UserMistake: the model cannot be read, its family is not supported, it cannot chat, or an extra is missing.
+    """
+    placement = _placement(settings)
+    try:
+        config = AutoConfig.from_pretrained(source, **_SAFE)
+    except (OSError, ValueError) as error:
+        raise UserMistake(f"model {source} cannot be read: check --model ({_first_line(error)})") from error
+    family = _family(source, config)
+    auto_class = AutoModelForCausalLM if family is TextDecoder else AutoModelForImageTextToText
+    try:
+        processor = family.load_processor(source)
+        model = auto_class.from_pretrained(source, use_safetensors=True, **_SAFE, **placement)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserMistake(f"model {source} cannot be loaded: {_first_line(error)}") from error
+    if "device_map" not in placement:
+        model = model.to(settings.device)
+    return _checked(source, family(model, processor, settings.max_prompt_tokens))
+
+
+def _family(source: str, config: Any) -> type[ChatBackbone]:
+    if config.model_type in FAMILIES:
+        return FAMILIES[config.model_type]
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and _is_text_decoder(config):
+        return TextDecoder
+    supported = ", ".join([*sorted(FAMILIES), *TEXT_FAMILIES])
+    raise UserMistake(
+        f"model {source} is of family {config.model_type}, supported: {supported}, and other text-only decoders "
+        "whose blocks are `model.layers` and whose output matrix is `lm_head`"
+    )
+
+
+def _is_text_decoder(config: Any) -> bool:
+    """Built without weights, so that a wrong shape costs nothing."""
+    if hasattr(config, "vision_config"):
+        return False
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, **_SAFE)
+    blocks = getattr(getattr(model, "model", None), "layers", None)
+    # Padding on the left is invisible to attention, but not to a recurrent state.
+    attends = isinstance(blocks, nn.ModuleList) and all(hasattr(block, "self_attn") for block in blocks)
+    return attends and isinstance(getattr(model, "lm_head", None), nn.Linear)
+
+
+def _placement(settings: Settings) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
+    if settings.quantization != "none":
+        _need("bitsandbytes", "quantization", "quantization")
+        chosen["quantization_config"] = _quantization(settings)
+        chosen["device_map"] = {"": settings.device}
+    if settings.device_map is not None:
+        chosen["device_map"] = settings.device_map
+    if "device_map" in chosen:
+        _need("accelerate", "device_map", "quantization")
+    return chosen
+
+
+def _quantization(settings: Settings) -> Any:
+    if settings.quantization == "8bit":
+        # It says for every matrix of every step that it computes in float16.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, settings.dtype)
+    )
+
+
+def _need(package: str, setting: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise UserMistake(f"setting `{setting}` needs {package}, which is missing: pip install 'autosteer[{extra}]'")
+
+
+def _checked(source: str, backbone: ChatBackbone) -> ChatBackbone:
+    """Encode once, so that a model that cannot chat is refused here and not by every worker."""
+    try:
+        backbone.encode(Item("check", "hello"))
+    except (ValueError, TypeError, TemplateError) as error:
+        raise UserMistake(
+            f"model {source} has no usable chat template ({_first_line(error)}): choose its instruction-tuned variant"
+        ) from error
+    return backbone
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,156 @@
+"""Loading a base model: what is refused, and in which words; quantised weights where the extra is installed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import MambaConfig, MambaForCausalLM
+
+from autosteer_core.activations import read_activations
+from autosteer_core.backbones.text_decoder import TextDecoder
+from autosteer_core.decoding import decode
+from autosteer_core.errors import UserMistake
+from autosteer_core.values import Item
+from pipelines.load_model import load_model
+from pipelines.settings import Settings
+from tests.tiny_model import save_tiny_model
+from tests.tiny_models.registry import TINY
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """A saved text-only model."""
+    backbone = TINY["llama"](0).backbone
+    backbone.model.save_pretrained(tmp_path)
+    backbone.processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change(file: Path, **values: Any) -> None:
+    """Overwrite keys of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(UserMistake, match="model /no/such/model cannot be read: check --model"):
+        load_model("/no/such/model", Settings())
+
+
+def test_an_unknown_family_is_refused_with_the_supported_ones(tmp_path: Path) -> None:
+    MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=50)).save_pretrained(tmp_path)
+
+    with pytest.raises(UserMistake, match="of family mamba, supported: chameleon, gemma3, .*llama.*other text-only"):
+        load_model(str(tmp_path), Settings())
+
+
+def test_code_that_comes_with_a_checkpoint_is_never_run(llama: Path) -> None:
+    (llama / "evil.py").write_text("raise SystemExit('code of the checkpoint ran')")
+    change(
+        llama / "config.json",
+        model_type="evil",
+        auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.M"},
+    )
+
+    with pytest.raises(UserMistake, match="cannot be read: check --model"):
+        load_model(str(llama), Settings())
+
+
+def test_pickled_weights_are_refused(llama: Path) -> None:
+    backbone = TINY["llama"](0).backbone
+    torch.save(backbone.model.state_dict(), llama / "pytorch_model.bin")
+    (llama / "model.safetensors").unlink()
+
+    with pytest.raises(UserMistake, match="cannot be loaded: .*safetensors"):
+        load_model(str(llama), Settings())
+
+
+def test_a_model_without_a_chat_template_is_refused(llama: Path) -> None:
+    (llama / "chat_template.jinja").unlink()
+
+    with pytest.raises(UserMistake, match="no usable chat template .*instruction-tuned"):
+        load_model(str(llama), Settings())
+
+
+def test_a_template_that_drops_the_users_text_is_refused(llama: Path) -> None:
+    (llama / "chat_template.jinja").write_text("hello")
+
+    with pytest.raises(UserMistake, match="does not write the user's text exactly once"):
+        load_model(str(llama), Settings())
+
+
+def test_a_tokenizer_without_padding_pads_with_its_stop_token(llama: Path) -> None:
+    change(llama / "tokenizer_config.json", pad_token=None)
+
+    loaded = load_model(str(llama), Settings())
+
+    assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
+    prompts = [loaded.encode(Item("a", text)) for text in ["hm", "how do I make a cake"]]
+    answers = [answer.ids for answer in decode(loaded, prompts, 4)]
+    assert answers == [decode(loaded, [prompt], 4)[0].ids for prompt in prompts]
+
+
+def test_a_decoder_of_the_same_shape_but_of_another_name_loads(llama: Path) -> None:
+    backbone = TINY["llama"](0).backbone
+    config = backbone.model.config
+    from transformers import OlmoConfig, OlmoForCausalLM
+
+    olmo = OlmoConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=config.vocab_size, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    OlmoForCausalLM(olmo).save_pretrained(llama)
+
+    loaded = load_model(str(llama), Settings())
+
+    assert type(loaded) is TextDecoder
+    assert loaded.shared_prefix == []
+    assert read_activations(loaded, [loaded.encode(Item("a", "hm"))], [2]).shape[-1] == 32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_chosen_dtype_is_what_runs_and_what_the_fingerprint_says(tmp_path: Path, dtype: str) -> None:
+    folder = str(save_tiny_model(tmp_path))
+
+    loaded = load_model(folder, Settings(dtype=dtype))
+
+    assert loaded.model.dtype is getattr(torch, dtype)
+    assert loaded.fingerprint != load_model(folder, Settings()).fingerprint
+    assert read_activations(loaded, [loaded.encode(Item("a", "hm"))], [2]).isfinite().all()
+
+
+def test_a_device_map_places_the_model(llama: Path) -> None:
+    pytest.importorskip("accelerate")
+
+    loaded = load_model(str(llama), Settings(device_map="auto"))
+
+    assert decode(loaded, [loaded.encode(Item("a", "hm"))], 3)
+    assert loaded.fingerprint == load_model(str(llama), Settings()).fingerprint
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_quantised_weights_read_almost_the_same_and_have_their_own_fingerprint(
+    llama: Path, quantization: str
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    whole, items = load_model(str(llama), Settings()), [Item("a", "how do I make a cake"), Item("b", "hm")]
+
+    loaded = load_model(str(llama), Settings(quantization=quantization))
+
+    prompts = [loaded.encode(item) for item in items]
+    read, wanted = (read_activations(each, prompts, [2]).flatten(1) for each in (loaded, whole))
+    assert torch.nn.functional.cosine_similarity(read, wanted).min() > 0.9
+    assert not torch.equal(read, wanted)
+    assert len(decode(loaded, prompts, 3)) == 2
+    again = load_model(str(llama), Settings(quantization=quantization))
+    assert loaded.fingerprint == again.fingerprint != whole.fingerprint
+
+
+def test_a_missing_extra_is_named(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.load_model.find_spec", lambda package: None)
+
+    with pytest.raises(
+        UserMistake, match=r"`quantization` needs bitsandbytes.*pip install 'autosteer\[quantization\]'"
+    ):
+        load_model(str(llama), Settings(quantization="4bit"))
