@@ -12,7 +12,7 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
 from infra.parquet_file import opened_parquet
 
-PROVENANCE = ("bundle_id", "model_fingerprint", "threshold", "run_id", "part_id")
+PROVENANCE = ("bundle_id", "model_fingerprint", "run_id", "part_id")
 
 _REPEATED = pa.dictionary(pa.int32(), pa.string())  # a text that most rows of a part share
 _SCHEMA = pa.schema(
@@ -21,11 +21,13 @@ _SCHEMA = pa.schema(
         pa.field("row", pa.int64(), nullable=False),
         pa.field("action", _REPEATED, nullable=False),
         pa.field("risk", pa.float64()),  # null means that no risk was measured, never NaN
+        pa.field("threshold", pa.float64()),
         pa.field("answer", pa.string()),
         pa.field("error_code", pa.string()),
         pa.field("error_message", pa.string()),
         pa.field("gate_open", pa.bool_()),
         pa.field("gate_evaluations", pa.int32(), nullable=False),
+        pa.field("opened_after", pa.int32()),  # tokens; null where the second look did not open the gate
         pa.field("steered_tokens", pa.int32(), nullable=False),
         pa.field("borderline", pa.bool_(), nullable=False),
         pa.field("finish_reason", pa.string()),
@@ -55,9 +57,11 @@ def verdicts_from_parquet(data: bytes) -> list[Verdict]:
     """The verdicts in the order in which they were written; page checksums are verified."""
     with opened_parquet(BytesIO(data), "a file of verdicts") as file:
         table = file.read()
-    if not table.schema.equals(_SCHEMA):
-        raise UserMistake(f"this is no file of verdicts: it has the columns {', '.join(table.schema.names)}")
-    return [_verdict(row) for row in table.to_pylist()]
+        if not table.schema.equals(_SCHEMA):
+            raise UserMistake(f"this is no file of verdicts: it has the columns {', '.join(table.schema.names)}")
+        # Damage in a dictionary page is noticed only here, when its indices are followed.
+        rows = table.to_pylist()
+    return [_verdict(row) for row in rows]
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
@@ -67,11 +71,13 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "row": verdict.row,
         "action": verdict.action.value,
         "risk": None if math.isnan(verdict.risk) else verdict.risk,
+        "threshold": verdict.threshold,
         "answer": verdict.answer,
         "error_code": flaw and flaw.code,
         "error_message": flaw and flaw.message,
         "gate_open": verdict.gate_open,
         "gate_evaluations": verdict.gate_evaluations,
+        "opened_after": verdict.opened_after,
         "steered_tokens": verdict.steered_tokens,
         "borderline": verdict.borderline,
         "finish_reason": verdict.finish_reason,
@@ -90,10 +96,12 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         row=row["row"],
         action=Action(row["action"]),
         risk=math.nan if row["risk"] is None else row["risk"],
+        threshold=row["threshold"],
         answer=row["answer"],
         flaw=None if code is None else Flaw(code, row["error_message"]),
         gate_open=row["gate_open"],
         gate_evaluations=row["gate_evaluations"],
+        opened_after=row["opened_after"],
         steered_tokens=row["steered_tokens"],
         borderline=row["borderline"],
         finish_reason=row["finish_reason"],

@@ -17,7 +17,6 @@ from infra.verdict_files import verdicts_from_parquet, verdicts_to_parquet
 PROVENANCE = {
     "bundle_id": "b1",
     "model_fingerprint": "f1",
-    "threshold": "0.25",
     "run_id": "r1",
     "part_id": "p1",
 }
