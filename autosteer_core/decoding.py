@@ -1,7 +1,7 @@
 """Greedy answers for a batch of prompts through plain Transformers `generate`."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,17 +9,24 @@ from torch import Tensor
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.refusal_head import RefusalHead
+from autosteer_core.second_look import Readings
 from autosteer_core.steering import steered
+
+Look = AbstractContextManager[Readings]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Decoded text, its token ids without the stop token, and why decoding ended (`stop` or `length`)."""
+    """Decoded text, its token ids without the stop token, and why decoding ended (`stop` or `length`).
+
+    `risks` are the second look's readings of this answer, in order.
+    """
 
     text: str
     ids: tuple[int, ...]
     finish_reason: str
     steered_tokens: int = 0
+    risks: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -29,18 +36,23 @@ def decode(
     max_new_tokens: int,
     head: RefusalHead | None = None,
     gate_N: Tensor | None = None,
+    look: Look | None = None,
 ) -> list[Answer]:
-    """One greedy answer per prompt, in order; rows with an open gate are steered through `head`."""
+    """One greedy answer per prompt, in order; rows with an open gate are steered, all rows are read by `look`."""
     inputs = backbone.collate(prompts)
-    editing = nullcontext() if head is None or gate_N is None else steered(backbone.head, head, gate_N)
-    with editing as record:
+    steering = nullcontext() if head is None or gate_N is None else steered(backbone.head, head, gate_N)
+    with steering as record, look or nullcontext() as readings:
         output = backbone.model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=backbone.tokenizer.pad_token_id,
+            suppress_tokens=sorted(backbone.suppressed) or backbone.model.generation_config.suppress_tokens,
         )
     answers = [_answer(backbone, ids.tolist()) for ids in output[:, inputs["input_ids"].shape[1] :]]
+    if readings is not None:
+        risks = readings.of([len(answer.ids) for answer in answers])
+        answers = [replace(answer, risks=row) for answer, row in zip(answers, risks, strict=True)]
     if record is None:
         return answers
     passes = record.steered_passes.tolist()
@@ -56,6 +68,18 @@ def _answer(backbone: Backbone, ids: list[int]) -> Answer:
     kept = ids if end is None else ids[:end]
     text = backbone.tokenizer.decode(kept, skip_special_tokens=True).strip()
     return Answer(text, tuple(kept), "length" if end is None else "stop")
+
+
+def placeholder_id(backbone: Backbone) -> int | None:
+    """The token that stands for a picture in a prompt, None where the family has none."""
+    token: int | None = getattr(backbone.model.config, "image_token_id", None)
+    return token
+
+
+def before_placeholder(backbone: Backbone, ids: Sequence[int]) -> list[int]:
+    """An answer up to its first placeholder: what can be fed again beside the pictures of the prompt."""
+    token = placeholder_id(backbone)
+    return list(ids[: ids.index(token)] if token in ids else ids)
 
 
 def stop_ids(backbone: Backbone) -> frozenset[int]:

@@ -23,7 +23,8 @@ class Engine(Protocol):
 class EngineOptions:
     """`gate_action` None takes the bundle's own; `compare` adds unsteered and always-steered answers.
 
-    Rows whose risk lies within `band` of the threshold are read again alone and marked borderline.
+    Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
+    False leaves the growing answers unread, for comparison.
     """
 
     batch_rows: int = 16
@@ -31,3 +32,4 @@ class EngineOptions:
     gate_action: GateAction | None = None
     compare: bool = False
     band: float = 1e-3
+    second_look: bool = True

@@ -1,39 +1,69 @@
 """What an open gate does to its row: steer it, force a refusal's opening, or answer with a fixed text."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
+from autosteer_core.second_look import looking
 from autosteer_core.values import GateAction
 
+_OPENING_WORDS = 4  # enough to commit the model, short enough to let it go on by itself
 
-def respond(
-    backbone: Backbone,
-    bundle: Bundle,
-    action: GateAction,
-    prompts: Sequence[Prompt],
-    gates: Sequence[bool],
-    max_new_tokens: int,
-) -> list[Answer]:
-    """One answer per prompt, in order; closed gates always get the model's own answer."""
-    if action is GateAction.STEER:
-        return _steer(backbone, bundle, prompts, gates, max_new_tokens)
-    opening = bundle.refusal if action is GateAction.CANNED else _opening(bundle.refusal)
-    opening_ids = backbone.tokenizer(opening, add_special_tokens=False)["input_ids"]
-    if action is GateAction.CANNED:
-        refused = [Answer(bundle.refusal, tuple(opening_ids), "canned")] * sum(gates)
-    else:
-        open_prompts = [prompt.extended(opening_ids) for prompt in _where(prompts, gates, True)]
-        steered = _steer(backbone, bundle, open_prompts, [True] * len(open_prompts), max_new_tokens)
-        refused = [
-            replace(answer, text=f"{opening} {answer.text}", ids=(*opening_ids, *answer.ids)) for answer in steered
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Answers batches under one gate action; `second_look` also reads what it decodes, where the bundle can."""
+
+    backbone: Backbone
+    bundle: Bundle
+    action: GateAction
+    max_new_tokens: int
+    second_look: bool = False
+
+    def respond(
+        self, prompts: Sequence[Prompt], gates: Sequence[bool], groups: Sequence[str] | None = None
+    ) -> list[Answer]:
+        """One answer per prompt, in order; closed gates always get the model's own answer.
+
+        `groups` finds the wording of canned texts and forced openings, where the bundle has several.
+        """
+        if self.action is GateAction.STEER:
+            return self._decode(prompts, gates)
+        wordings = [self.bundle.refusal_for(group) for group in groups or [""] * len(prompts)]
+        refuse = self._canned if self.action is GateAction.CANNED else self._opened
+        refused = refuse(_where(prompts, gates, True), _where(wordings, gates, True))
+        answered = self._decode(_where(prompts, gates, False), [False] * list(gates).count(False))
+        return merge(gates, refused, answered)
+
+    def _canned(self, prompts: Sequence[Prompt], wordings: Sequence[str]) -> list[Answer]:
+        return [Answer(wording, tuple(self._ids(wording)), "canned") for wording in wordings]
+
+    def _opened(self, prompts: Sequence[Prompt], wordings: Sequence[str]) -> list[Answer]:
+        openings = [" ".join(wording.split()[:_OPENING_WORDS]) for wording in wordings]
+        opened = [prompt.extended(self._ids(opening)) for prompt, opening in zip(prompts, openings, strict=True)]
+        return [
+            replace(answer, text=f"{opening} {answer.text}", ids=(*self._ids(opening), *answer.ids))
+            for answer, opening in zip(self._decode(opened, [True] * len(opened)), openings, strict=True)
         ]
-    answered = _steer(backbone, bundle, _where(prompts, gates, False), [False] * gates.count(False), max_new_tokens)
-    return merge(gates, refused, answered)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _decode(self, prompts: Sequence[Prompt], gates: Sequence[bool]) -> list[Answer]:
+        if not prompts:
+            return []
+        gate_N = torch.tensor(list(gates), device=self.bundle.head.down.device)
+        look = self.bundle.second_look if self.second_look and not all(gates) else None
+        reading = None if look is None else looking(self.backbone, self.bundle.layers, look)
+        return decode(self.backbone, prompts, self.max_new_tokens, self.bundle.head, gate_N, reading)
 
 
 def merge(gates: Sequence[bool], if_open: Sequence[Answer], if_closed: Sequence[Answer]) -> list[Answer]:
@@ -42,19 +72,5 @@ def merge(gates: Sequence[bool], if_open: Sequence[Answer], if_closed: Sequence[
     return [next(opened) if gate else next(closed) for gate in gates]
 
 
-def _steer(
-    backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], gates: Sequence[bool], max_new_tokens: int
-) -> list[Answer]:
-    if not prompts:
-        return []
-    gate_N = torch.tensor(list(gates), device=bundle.head.down.device)
-    return decode(backbone, prompts, max_new_tokens, bundle.head, gate_N)
-
-
-def _opening(refusal: str) -> str:
-    """The first words of the refusal: enough to commit the model, short enough to let it go on by itself."""
-    return " ".join(refusal.split()[:4])
-
-
-def _where(prompts: Sequence[Prompt], gates: Sequence[bool], wanted: bool) -> list[Prompt]:
-    return [prompt for prompt, gate in zip(prompts, gates, strict=True) if gate is wanted]
+def _where(values: Sequence[T], gates: Sequence[bool], wanted: bool) -> list[T]:
+    return [value for value, gate in zip(values, gates, strict=True) if gate is wanted]

@@ -1,7 +1,7 @@
 """The Refusal Head: a low-rank edit of the final hidden state, in effect a steered output matrix."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,12 +12,13 @@ class RefusalHead:
     """logits = (h + gate * epsilon * (h A) B^T) E^T with A and B of shape (d, r).
 
     The same function as the paper's E + epsilon E M with M^T = A B^T (AutoSteer eq. 12-13), about V times
-    cheaper, and it never touches the KV cache.
+    cheaper, and it never touches the KV cache. `tokens` limits the edit to the first tokens of an answer.
     """
 
     down: Tensor
     up: Tensor
     epsilon: float
+    tokens: int | None = None
 
     def steer(self, hidden_NTD: Tensor, gate_N: Tensor) -> Tensor:
         """Edited hidden states; rows whose gate is False come back bit for bit."""
@@ -31,12 +32,12 @@ class RefusalHead:
 
     def to(self, device: torch.device | str) -> "RefusalHead":
         """The same head on another device."""
-        return RefusalHead(self.down.to(device), self.up.to(device), self.epsilon)
+        return replace(self, down=self.down.to(device), up=self.up.to(device))
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], epsilon: float) -> "RefusalHead":
+    def from_tensors(cls, tensors: Mapping[str, Tensor], epsilon: float, tokens: int | None) -> "RefusalHead":
         """Inverse of `tensors`; a missing or extra name is a TypeError."""
-        return cls(**tensors, epsilon=epsilon)
+        return cls(**tensors, epsilon=epsilon, tokens=tokens)
 
     @classmethod
     def zero(cls, width: int, rank: int, epsilon: float, seed: int) -> "RefusalHead":

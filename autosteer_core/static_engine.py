@@ -1,20 +1,18 @@
 """The reference engine: a truncated forward pass for the risk, then padded batches of `generate`."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
-
-from autosteer_core.activations import read_activations
+from autosteer_core.activations import read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer
 from autosteer_core.engine import EngineOptions
-from autosteer_core.errors import BadItem, StopWorker
-from autosteer_core.gate_actions import merge, respond
-from autosteer_core.probe import gate_is_open
+from autosteer_core.errors import BadItem
+from autosteer_core.gate_actions import Responder, merge
+from autosteer_core.second_look import SecondLook
 from autosteer_core.values import Action, GateAction, Item, Verdict
+from autosteer_core.verdict_stages import answered, broken, check_steering, gated, looked_at
 
 
 class StaticEngine:
@@ -25,7 +23,10 @@ class StaticEngine:
         self._backbone = backbone
         self._bundle = bundle.to(backbone.model.device)
         self._options = options
-        self._action = options.gate_action or GateAction(bundle.gate_action)
+        action = options.gate_action or GateAction(bundle.gate_action)
+        longest = options.max_new_tokens
+        self._responder = Responder(backbone, self._bundle, action, longest, options.second_look)
+        self._plain = Responder(backbone, self._bundle, GateAction.STEER, longest)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
@@ -36,27 +37,30 @@ class StaticEngine:
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Rows of similar length are decoded together; the result is in the order of `items`."""
         prompts, verdicts = self._judge(items)
-        order = [place for place, verdict in enumerate(verdicts) if verdict.action is not Action.ERROR]
+        order = [place for place, verdict in enumerate(verdicts) if verdict.flaw is None]
         order.sort(key=lambda place: len(prompts[place].ids))
         for start in range(0, len(order), self._options.batch_rows):
             places = order[start : start + self._options.batch_rows]
-            answered = self._answer([prompts[place] for place in places], [verdicts[place] for place in places])
-            for place, verdict in zip(places, answered, strict=True):
+            rows = self._answer([prompts[place] for place in places], [verdicts[place] for place in places])
+            for place, verdict in zip(places, rows, strict=True):
                 verdicts[place] = verdict
         return verdicts
 
     def _judge(self, items: Sequence[Item]) -> tuple[dict[int, Prompt], list[Verdict]]:
         """Prompts by place, and a verdict without an answer for every item."""
         prompts: dict[int, Prompt] = {}
-        broken: dict[int, BadItem] = {}
+        errors: dict[int, BadItem] = {}
         for place, item in enumerate(items):
             try:
                 prompts[place] = self._encode(item)
             except BadItem as error:
-                broken[place] = error
-        risks = dict(zip(prompts, self._risks(list(prompts.values())), strict=True))
+                errors[place] = error
+        thresholds = {place: self._bundle.threshold(items[place].modality) for place in prompts}
+        risks = dict(zip(prompts, self._risks(list(prompts.values()), list(thresholds.values())), strict=True))
         verdicts = [
-            _broken(item, broken[place]) if place in broken else self._gate(item, *risks[place])
+            broken(item, errors[place])
+            if place in errors
+            else gated(item, risks[place][0], thresholds[place], borderline=risks[place][1])
             for place, item in enumerate(items)
         ]
         return prompts, verdicts
@@ -66,86 +70,86 @@ class StaticEngine:
             raise BadItem(item.flaw.code, item.flaw.message)
         return self._backbone.encode(item)
 
-    def _risks(self, prompts: Sequence[Prompt]) -> Iterator[tuple[float, bool]]:
+    def _risks(self, prompts: Sequence[Prompt], thresholds: Sequence[float]) -> Iterator[tuple[float, bool]]:
         """Risk and whether it is borderline; those are read again alone, so that batch shape cannot decide."""
-        for prompt, risk in zip(prompts, self._read(prompts), strict=True):
-            borderline = abs(risk - self._bundle.threshold) < self._options.band
+        for prompt, threshold, risk in zip(prompts, thresholds, self._read(prompts), strict=True):
+            borderline = abs(risk - threshold) < self._options.band
             yield self._read([prompt])[0] if borderline else risk, borderline
 
     def _read(self, prompts: Sequence[Prompt]) -> list[float]:
         if not prompts:
             return []
-        layer, rows = self._bundle.layer, self._options.batch_rows
-        activations_ND = read_activations(self._backbone, prompts, [layer], rows)[:, 0]
+        activations_ND = read_sites(self._backbone, prompts, self._bundle.sites, self._options.batch_rows)
         risks: list[float] = self._bundle.probe.risk(activations_ND.to(self._backbone.model.device)).tolist()
         return risks
 
-    def _gate(self, item: Item, risk: float, borderline: bool) -> Verdict:
-        if not math.isfinite(risk):
-            return _broken(item, BadItem("E_RISK", "the probe gave no finite risk: calibrate the bundle again"))
-        gate_open = bool(gate_is_open(torch.tensor(risk, dtype=torch.float64), self._bundle.threshold))
-        return Verdict(
-            item_id=item.item_id,
-            row=item.row,
-            action=Action.REFUSE if gate_open else Action.ANSWER,
-            risk=risk,
-            gate_open=gate_open,
-            gate_evaluations=1 + borderline,
-            borderline=borderline,
-            annotation=item.annotation,
-        )
-
     def _answer(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[Verdict]:
         gates = [verdict.gate_open is not False for verdict in verdicts]
-        answers = self._respond(prompts, gates, self._action)
-        answered = [_with(verdict, answer) for verdict, answer in zip(verdicts, answers, strict=True)]
-        if self._action is GateAction.STEER:
-            _check_steering(answered)
-        return self._compare(prompts, answers, answered) if self._options.compare else answered
+        answers = self._responder.respond(prompts, gates, _groups(verdicts))
+        decided = [answered(verdict, answer) for verdict, answer in zip(verdicts, answers, strict=True)]
+        final = self._withdraw(prompts, self._look_again(prompts, answers, decided))
+        if self._responder.action is GateAction.STEER:
+            check_steering(final)
+        return self._compare(prompts, answers, final) if self._options.compare else final
+
+    def _look_again(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], verdicts: Sequence[Verdict]
+    ) -> list[Verdict]:
+        """What the growing answers of closed rows say; near the threshold they are decoded and read again alone."""
+        look = self._bundle.second_look
+        if look is None or not self._options.second_look:
+            return list(verdicts)
+        return [
+            verdict if verdict.gate_open else self._seen(look, prompt, answer, verdict)
+            for prompt, answer, verdict in zip(prompts, answers, verdicts, strict=True)
+        ]
+
+    def _seen(self, look: SecondLook, prompt: Prompt, answer: Answer, verdict: Verdict) -> Verdict:
+        risks = answer.risks
+        borderline = any(abs(risk - look.threshold) < self._options.band for risk in risks)
+        readings = len(risks)
+        if borderline:
+            risks = self._responder.respond([prompt], [False])[0].risks
+            readings += len(risks)
+        return looked_at(verdict, readings, look.opens_after(risks), borderline=borderline)
+
+    def _withdraw(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Answer once more, with an open gate, the rows whose unfinished answer the second look stopped.
+
+        Nobody has seen that answer: a row is written when it is finished.
+        """
+        late = [place for place, verdict in enumerate(verdicts) if verdict.opened_after is not None]
+        again = self._responder.respond(
+            [prompts[place] for place in late], [True] * len(late), _groups([verdicts[place] for place in late])
+        )
+        final = list(verdicts)
+        for place, answer in zip(late, again, strict=True):
+            final[place] = answered(verdicts[place], answer)
+        return final
 
     def _compare(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], verdicts: Sequence[Verdict]
     ) -> list[Verdict]:
-        """Add the unsteered and always-steered answers.
+        """Add the unsteered and always-steered answers; `answers` are those before any was withdrawn.
 
         A closed gate's answer is the unsteered one by construction (a test proves it), so each row is decoded
         once more, not twice.
         """
-        gates = [verdict.gate_open is not False for verdict in verdicts]
+        gates = [verdict.gate_open is True and verdict.opened_after is None for verdict in verdicts]
         open_prompts = [prompt for prompt, gate in zip(prompts, gates, strict=True) if gate]
         closed_prompts = [prompt for prompt, gate in zip(prompts, gates, strict=True) if not gate]
         closed = [answer for answer, gate in zip(answers, gates, strict=True) if not gate]
-        unsteered = merge(gates, self._respond(open_prompts, [False] * len(open_prompts)), closed)
-        if self._action is GateAction.STEER:
+        unsteered = merge(gates, self._plain.respond(open_prompts, [False] * len(open_prompts)), closed)
+        if self._responder.action is GateAction.STEER:
             steered = [answer for answer, gate in zip(answers, gates, strict=True) if gate]
         else:
-            steered = self._respond(open_prompts, [True] * len(open_prompts))
-        always = merge(gates, steered, self._respond(closed_prompts, [True] * len(closed_prompts)))
+            steered = self._plain.respond(open_prompts, [True] * len(open_prompts))
+        always = merge(gates, steered, self._plain.respond(closed_prompts, [True] * len(closed_prompts)))
         return [
             replace(verdict, compared={"unsteered": without.text, "always": within.text})
             for verdict, without, within in zip(verdicts, unsteered, always, strict=True)
         ]
 
-    def _respond(
-        self, prompts: Sequence[Prompt], gates: Sequence[bool], action: GateAction = GateAction.STEER
-    ) -> list[Answer]:
-        return respond(self._backbone, self._bundle, action, prompts, gates, self._options.max_new_tokens)
 
-
-def _broken(item: Item, error: BadItem) -> Verdict:
-    return Verdict(item.item_id, item.row, Action.ERROR, math.nan, flaw=error.flaw, annotation=item.annotation)
-
-
-def _with(verdict: Verdict, answer: Answer) -> Verdict:
-    return replace(
-        verdict,
-        answer=answer.text,
-        finish_reason=answer.finish_reason,
-        steered_tokens=answer.steered_tokens,
-    )
-
-
-def _check_steering(verdicts: Sequence[Verdict]) -> None:
-    for verdict in verdicts:
-        if verdict.gate_open and verdict.steered_tokens == 0:
-            raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
+def _groups(verdicts: Sequence[Verdict]) -> list[str]:
+    return [verdict.annotation.group_name for verdict in verdicts]

@@ -1,20 +1,25 @@
 """The Refusal Head and the gate."""
 
+import pytest
 import torch
 
 from autosteer_core.probe import gate_is_open
 from autosteer_core.refusal_head import RefusalHead
 
 
-def test_the_hidden_space_form_equals_the_papers_steered_output_matrix() -> None:
-    hidden, embedding = torch.randn(3, 2, 16, dtype=torch.float64), torch.randn(50, 16, dtype=torch.float64)
-    down, up = torch.randn(2, 16, 16, dtype=torch.float64)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-5)])
+def test_the_hidden_space_form_equals_the_papers_steered_output_matrix(dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, embedding, down, up = (
+        torch.randn(*shape, dtype=dtype, generator=generator) / 16**0.5
+        for shape in ((3, 2, 16), (50, 16), (16, 16), (16, 16))
+    )
     head = RefusalHead(down, up, epsilon=0.1)
 
     logits = head.steer(hidden, torch.ones(3, dtype=torch.bool)) @ embedding.T
 
     steered_matrix = embedding + 0.1 * embedding @ (up @ down.T)  # E + eps E M with M^T = A B^T
-    torch.testing.assert_close(logits, hidden @ steered_matrix.T)
+    torch.testing.assert_close(logits, hidden @ steered_matrix.T, rtol=0, atol=tolerance)
 
 
 def test_rows_with_a_closed_gate_come_back_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
 from autosteer_core.static_engine import StaticEngine
-from autosteer_core.values import Action, Fingerprint, Flaw, GateAction, Item, Verdict
+from autosteer_core.values import Action, Annotation, Fingerprint, Flaw, GateAction, Item, Verdict
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
@@ -122,7 +122,8 @@ def test_a_probe_that_gives_nan_never_answers(backbone: LlavaOnevision) -> None:
 
     rows = StaticEngine(backbone, broken, OPTIONS).generate(ITEMS[:3])
 
-    assert {row.action for row in rows} == {Action.ERROR}
+    assert {row.action for row in rows} == {Action.REVIEW}
+    assert {row.answer for row in rows} == {None}
     assert {row.flaw.code for row in rows if row.flaw} == {"E_RISK"}
 
 
@@ -164,6 +165,18 @@ def test_other_gate_actions_open_with_the_bundles_refusal(
     steered = run(backbone, threshold)
     for row, other in zip(rows, steered, strict=True):
         assert (row.answer or "").startswith("Sorry, I can't.") if row.gate_open else row.answer == other.answer
+
+
+def test_a_fixed_text_is_the_one_of_the_items_group(backbone: LlavaOnevision) -> None:
+    bundle = replace(tiny_bundle(backbone, 0.0, gate_action="canned"), refusals={"self-harm": "Please call someone."})
+    items = [
+        replace(item, annotation=Annotation(group=group))
+        for item, group in zip(ITEMS[:3], ["self-harm", None, "x"], strict=True)
+    ]
+
+    rows = StaticEngine(backbone, bundle, OPTIONS).generate(items)
+
+    assert [row.answer for row in rows] == ["Please call someone.", "Sorry, I can't.", "Sorry, I can't."]
 
 
 def test_a_bundle_of_another_model_is_refused(backbone: LlavaOnevision) -> None:

@@ -1,0 +1,72 @@
+"""A verdict as it grows: read, gated, answered, and withdrawn where the second look says so."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from autosteer_core.decoding import Answer
+from autosteer_core.errors import BadItem, StopWorker
+from autosteer_core.probe import gate_is_open
+from autosteer_core.values import Action, Flaw, Item, Verdict
+
+
+def broken(item: Item, error: BadItem) -> Verdict:
+    """An item that cannot be shown to the model."""
+    return Verdict(item.item_id, item.row, Action.ERROR, math.nan, flaw=error.flaw, annotation=item.annotation)
+
+
+def gated(item: Item, risk: float, threshold: float, *, borderline: bool) -> Verdict:
+    """The gate's decision; no finite risk, no answer: a person has to look."""
+    if not math.isfinite(risk):
+        return _unreadable(item, threshold)
+    gate_open = bool(gate_is_open(torch.tensor(risk, dtype=torch.float64), threshold))
+    return Verdict(
+        item_id=item.item_id,
+        row=item.row,
+        action=Action.REFUSE if gate_open else Action.ANSWER,
+        risk=risk,
+        threshold=threshold,
+        gate_open=gate_open,
+        gate_evaluations=1 + borderline,
+        borderline=borderline,
+        annotation=item.annotation,
+    )
+
+
+def _unreadable(item: Item, threshold: float) -> Verdict:
+    flaw = Flaw("E_RISK", "the probe gave no finite risk: look at the item, or calibrate the bundle again")
+    return Verdict(
+        item.item_id, item.row, Action.REVIEW, math.nan, flaw=flaw, threshold=threshold, gate_evaluations=1,
+        annotation=item.annotation,
+    )  # fmt: skip
+
+
+def answered(verdict: Verdict, answer: Answer) -> Verdict:
+    """The verdict with what was decoded under its gate."""
+    return replace(
+        verdict,
+        answer=answer.text,
+        finish_reason=answer.finish_reason,
+        steered_tokens=answer.steered_tokens,
+    )
+
+
+def looked_at(verdict: Verdict, readings: int, opened_after: int | None, *, borderline: bool) -> Verdict:
+    """The verdict after `readings` second looks; where one of them opened the gate, its answer is to be withdrawn."""
+    seen = replace(
+        verdict,
+        gate_evaluations=verdict.gate_evaluations + readings,
+        borderline=verdict.borderline or borderline,
+    )
+    if opened_after is None:
+        return seen
+    return replace(seen, action=Action.REFUSE, gate_open=True, opened_after=opened_after, answer=None)
+
+
+def check_steering(verdicts: Sequence[Verdict]) -> None:
+    """Raise StopWorker if a row with an open gate was decoded without the edit."""
+    for verdict in verdicts:
+        if verdict.gate_open and verdict.steered_tokens == 0:
+            raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
