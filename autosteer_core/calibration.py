@@ -1,180 +1,209 @@
-"""Labelled items to a bundle: choose the layer, fit probe and head, set the threshold, measure it held out."""
+"""Labelled items to a bundle: choose the sites, fit probe and head, set the threshold, measure it held out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
-from autosteer_core.activations import read_activations
+from autosteer_core.action_comparison import Baselines, Decoding, best_strength, clearly_best, compare_actions
+from autosteer_core.activations import read_activations, read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
-from autosteer_core.evaluation import Rate
-from autosteer_core.gate_actions import respond
-from autosteer_core.guarantee import Guarantee, choose_threshold
-from autosteer_core.head_fitting import REFUSALS, HeadOptions, fit_head
-from autosteer_core.judges import is_refusal
-from autosteer_core.labelled import Labelled, Split, labelled, split
-from autosteer_core.layer_choice import (
-    FALSE_POSITIVE_RATE,
-    choose_layer,
-    linear_probe,
-    recall_at,
-)
-from autosteer_core.probe import Probe
-from autosteer_core.probe_fitting import ProbeOptions, expected_calibration_error, fit_probe
-from autosteer_core.values import GateAction, Item
+from autosteer_core.head_fitting import HeadOptions, fit_head
+from autosteer_core.importance import Importance, importance
+from autosteer_core.labelled import HoldOut, Labelled, Split, labelled, split
+from autosteer_core.layer_choice import choose_sites
+from autosteer_core.operating_point import Bound, PointOptions, find_operating_point
+from autosteer_core.paper_form import PaperOptions, paper_form
+from autosteer_core.probe_fitting import ProbeOptions
+from autosteer_core.residual_steering import difference_of_means
+from autosteer_core.second_look_fitting import LookOptions, fit_second_look
+from autosteer_core.values import GateAction, Item, Pooling, Site
 
 Say = Callable[[str], None]
+RANDOM_LAYER, PAPER_FORM = "random-layer", "paper-form"
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """`alpha` and `delta` state the guarantee; each gate action answers `tried_rows` held-out rows."""
+    """`bound` states the guarantee; up to `sites` sites are read; `head_rows` prompts of each label train the head
+    and the second look, `tried_rows` held-out ones compare the gate actions. `shift_cap` limits how much one item may
+    stand for the traffic. Without `look` there is no second look, without `paper` no baseline in the paper's form."""
 
-    alpha: float = 0.1
-    delta: float = 0.05
+    bound: Bound = field(default_factory=Bound)
+    hold_out: HoldOut = HoldOut.AUTO
     seed: int = 0
     batch_rows: int = 16
     max_new_tokens: int = 24
+    sites: int = 4
     head_rows: int = 96
     tried_rows: int = 32
+    shift_cap: float = 10.0
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
+    look: LookOptions | None = None
+    paper: PaperOptions | None = None
 
 
-def calibrate(
-    backbone: Backbone, items: Sequence[Item], manifest_hash: str, options: CalibrationOptions, say: Say
-) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """Labelled items, the hash of the manifest they come from, and unlabelled items like those to be met."""
+
+    items: Sequence[Item]
+    sha256: str
+    traffic: Sequence[Item] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The bundle, and bundles to compare it with by name: a probe at a random layer, the paper's form."""
+
+    bundle: Bundle
+    controls: Mapping[str, Bundle]
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What every step needs: the model, its prompts, what was read of them, and which rows serve what."""
+
+    backbone: Backbone
+    prompts: Sequence[Prompt]
+    data: Labelled
+    rows: Split
+    options: CalibrationOptions
+
+    @property
+    def point_options(self) -> PointOptions:
+        return PointOptions(self.options.bound, self.options.probe, self.options.seed)
+
+    def some(self, rows: NDArray[np.int64], harmful: bool, count: int) -> NDArray[np.int64]:
+        """At most `count` of these rows with one label, spread evenly over the set."""
+        candidates = rows[self.data.harmful_N[rows] == harmful]
+        spread = np.linspace(0, len(candidates) - 1, min(count, len(candidates))).astype(int)
+        return np.asarray(candidates[spread])
+
+    def of(self, rows: NDArray[np.int64]) -> list[Prompt]:
+        return [self.prompts[row] for row in rows]
+
+
+def calibrate(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions, say: Say) -> Calibration:
     """Fit everything on one part of the items and measure on another; twins and sources are never divided.
 
     Raises:
-        UserMistake: unlabelled items, one label only, or too few harmful ones for the bound.
+        UserMistake: unlabelled items, one label only, or too few for the bound.
         BadItem: an item that cannot be shown to the model.
     """
-    prompts = [backbone.encode(item) for item in items]
+    material = _read(backbone, given, options, say)
+    data, rows = material.data, material.rows
+    say("choosing where to probe")
+    choice = choose_sites(data.take(np.concatenate([rows.train, rows.validation])), options.seed, options.sites)
+    say(f"sites {', '.join(map(str, choice.sites))}: fitting probe and threshold")
+    shift = _shift(material, choice.sites, given.traffic, say)
+    point = find_operating_point(data, rows, choice.sites, material.point_options, shift)
+    say("fitting the Refusal Head")
+    bundle = Bundle(
+        fingerprint=backbone.fingerprint,
+        sites=tuple(choice.sites),
+        probe=point.probe,
+        head=_head(material),
+        guarantee=point.guarantee,
+        refusal=options.head.wordings.fixed,
+        gate_action=GateAction.STEER.value,
+        report={
+            "calibration_set": {"sha256": given.sha256, "items": len(given.items), **_sizes(rows)},
+            "layer_choice": asdict(choice),
+            "probe": point.measured,
+        },
+        slices=point.slices,
+        refusals=options.head.wordings.fixed_by_group,
+    )
+    paper = _paper_form(material, say)
+    say("trying the gate actions")
+    bundle = _with_second_look(material, _with_best_action(material, bundle, paper), say)
+    return Calibration(bundle, _random_layer(material, bundle, shift, say) | ({PAPER_FORM: paper} if paper else {}))
+
+
+def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions, say: Say) -> _Material:
+    prompts = [backbone.encode(item) for item in given.items]
     layers = list(range(1, len(backbone.blocks) + 1))
 
     def show(done: int) -> None:
         say(f"reading items at {len(layers)} layers: {done} of {len(prompts)}")
 
-    data = labelled(items, read_activations(backbone, prompts, layers, options.batch_rows, show))
-    rows = split(data, options.seed)
-    say("choosing the layer")
-    chosen = choose_layer(data.take(np.concatenate([rows.train, rows.validation])), layers, options.seed)
-    say(f"layer {chosen.layer}: fitting probe and threshold")
-    probe, guarantee, measured = _probe(data, rows, chosen.layer - 1, options)
-    say("fitting the Refusal Head")
-    head = fit_head(backbone, *_head_prompts(prompts, data, rows, options), options.seed, options.head)
-    report = {
-        "calibration_set": {"sha256": manifest_hash, "items": len(items), **_sizes(rows)},
-        "layer_choice": asdict(chosen),
-        "probe": measured,
-    }
-    bundle = Bundle(
-        backbone.fingerprint, chosen.layer, probe, head, guarantee, REFUSALS[0], GateAction.STEER.value, report
+    read_NLPD = read_activations(backbone, prompts, layers, options.batch_rows, show)
+    data = labelled(given.items, read_NLPD, options.hold_out)
+    return _Material(backbone, prompts, data, split(data, options.seed), options)
+
+
+def _shift(material: _Material, sites: Sequence[Site], traffic: Sequence[Item], say: Say) -> Importance | None:
+    """Weights of the labelled items where the traffic is known, by what the probe will read of both."""
+    if not traffic:
+        return None
+    say(f"reading {len(traffic)} items of the traffic")
+    prompts = [material.backbone.encode(item) for item in traffic]
+    seen_MD = read_sites(material.backbone, prompts, sites, material.options.batch_rows)
+    return importance(material.data.side_by_side(sites).numpy(), seen_MD.numpy(), material.options.shift_cap)
+
+
+def _head(material: _Material) -> Any:
+    options = material.options
+    harmful, benign = (material.some(material.rows.train, label, options.head_rows) for label in (True, False))
+    groups = [str(group) for group in material.data.group_N[harmful]]
+    return fit_head(material.backbone, material.of(harmful), material.of(benign), options.seed, options.head, groups)
+
+
+def _paper_form(material: _Material, say: Say) -> Bundle | None:
+    options = material.options
+    if options.paper is None:
+        return None
+    say("fitting the paper's form")
+    return paper_form(material.backbone, material.prompts, material.data, material.rows, options.bound, options.paper)
+
+
+def _random_layer(material: _Material, bundle: Bundle, shift: Importance | None, say: Say) -> dict[str, Bundle]:
+    """The control that asks whether the choice of sites matters: the same bundle with a probe at any other layer."""
+    layers = range(1, material.data.activations_NLPD.shape[1] + 1)
+    others = [layer for layer in layers if layer not in bundle.layers]
+    if not others:
+        return {}
+    say("fitting the control at a random layer")
+    site = Site(int(np.random.default_rng(material.options.seed).choice(others)), Pooling.LAST)
+    point = find_operating_point(material.data, material.rows, [site], material.point_options, shift)
+    report = {"form": f"control: a probe at layer {site}", "probe": point.measured}
+    control = replace(
+        bundle, sites=(site,), probe=point.probe, guarantee=point.guarantee, slices=point.slices, second_look=None,
+        report=report,
     )  # fmt: skip
-    say("trying the gate actions")
-    return _with_best_action(backbone, bundle, prompts, data, rows, options)
+    return {RANDOM_LAYER: control}
+
+
+def _with_best_action(material: _Material, bundle: Bundle, paper: Bundle | None) -> Bundle:
+    """Measure the gate actions and the baselines on held-out harmful rows; `steer` stays unless clearly beaten."""
+    options, decoding = material.options, Decoding(material.options.batch_rows, material.options.max_new_tokens)
+    site, train = bundle.sites[0], material.data.take(material.rows.train)
+    activation_ND = train.at(Site(site.layer, Pooling.LAST))
+    shift = difference_of_means(site.layer, activation_ND[train.harmful_N], activation_ND[~train.harmful_N])
+    tuning = material.of(material.some(material.rows.validation, True, options.batch_rows))
+    shift = best_strength(material.backbone, shift, tuning, decoding)
+    tried = material.of(material.some(material.rows.threshold, True, options.tried_rows))
+    found = compare_actions(material.backbone, bundle, tried, Baselines(shift, paper), decoding)
+    described = {name: outcome.described() for name, outcome in found.items()}
+    return replace(bundle, gate_action=clearly_best(found).value, report=bundle.report | {"gate_actions": described})
+
+
+def _with_second_look(material: _Material, bundle: Bundle, say: Say) -> Bundle:
+    options = material.options
+    if options.look is None:
+        return bundle
+    say("fitting the second look on half-finished answers")
+    harmful, benign = (
+        material.of(material.some(material.rows.train, label, options.head_rows)) for label in (True, False)
+    )
+    look, measured = fit_second_look(material.backbone, harmful, benign, bundle.layers, options.seed, options.look)
+    return replace(bundle, second_look=look, report=bundle.report | {"second_look": asdict(measured)})
 
 
 def _sizes(rows: Split) -> dict[str, int]:
     return {"train": len(rows.train), "validation": len(rows.validation), "threshold": len(rows.threshold)}
-
-
-def _probe(
-    data: Labelled, rows: Split, index: int, options: CalibrationOptions
-) -> tuple[Probe, Guarantee, dict[str, Any]]:
-    features_ND, labels_N = data.activations_NLD[:, index], torch.from_numpy(data.harmful_N)
-    train, validation = ((features_ND[part], labels_N[part]) for part in (rows.train, rows.validation))
-    probe = fit_probe(train, validation, options.seed, options.probe)
-    risk = probe.risk(features_ND[rows.threshold]).double().numpy()
-    harmful = data.harmful_N[rows.threshold]
-    guarantee = choose_threshold(risk[harmful], risk[~harmful], options.alpha, options.delta)
-    control = linear_probe().fit(features_ND[rows.train].numpy(), data.harmful_N[rows.train])
-    measured = {
-        "mlp": _quality(risk, harmful),
-        "linear_control": _quality(control.predict_proba(features_ND[rows.threshold].numpy())[:, 1], harmful),
-        "by_group": _by_group(data.take(rows.threshold), risk, guarantee.threshold),
-    }
-    return probe, guarantee, measured
-
-
-def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
-    return {
-        "auroc": float(roc_auc_score(harmful, risk)),
-        "recall_at_1pct_false_positives": recall_at(risk[harmful], risk[~harmful], FALSE_POSITIVE_RATE),
-        "expected_calibration_error": expected_calibration_error(risk, harmful),
-    }
-
-
-def _by_group(data: Labelled, risk: NDArray[np.float64], threshold: float) -> dict[str, dict[str, str]]:
-    table: dict[str, dict[str, str]] = {}
-    for group in np.unique(data.group_N):
-        here = data.group_N == group
-        missed, wrong = (
-            here & data.harmful_N & (risk < threshold),
-            here & ~data.harmful_N & (risk >= threshold),
-        )
-        table[str(group)] = {
-            "missed": str(Rate(int(missed.sum()), int((here & data.harmful_N).sum()))),
-            "false refusals": str(Rate(int(wrong.sum()), int((here & ~data.harmful_N).sum()))),
-        }
-    return table
-
-
-def _head_prompts(
-    prompts: Sequence[Prompt], data: Labelled, rows: Split, options: CalibrationOptions
-) -> tuple[list[Prompt], list[Prompt]]:
-    """Harmful and benign training prompts, at most `head_rows` of each, spread evenly over the set."""
-    chosen = []
-    for wanted in (True, False):
-        candidates = rows.train[data.harmful_N[rows.train] == wanted]
-        spread = np.linspace(0, len(candidates) - 1, min(options.head_rows, len(candidates))).astype(int)
-        chosen.append([prompts[row] for row in candidates[spread]])
-    return chosen[0], chosen[1]
-
-
-def _with_best_action(
-    backbone: Backbone,
-    bundle: Bundle,
-    prompts: Sequence[Prompt],
-    data: Labelled,
-    rows: Split,
-    options: CalibrationOptions,
-) -> Bundle:
-    """Measure the three actions on held-out harmful rows; `steer` stays unless another is clearly better.
-
-    Clearly: the other's interval lies wholly above. A canned text refuses always, so it would win every tie.
-    """
-
-    harmful = rows.threshold[data.harmful_N[rows.threshold]]
-    tried = [prompts[row] for row in harmful[: options.tried_rows]]
-    rates = {
-        action: Rate(
-            sum(
-                is_refusal(answer.text)
-                for start in range(0, len(tried), options.batch_rows)
-                for answer in _refused(backbone, bundle, action, tried[start : start + options.batch_rows], options)
-            ),
-            len(tried),
-        )
-        for action in GateAction
-    }
-    best = max(rates, key=lambda action: rates[action].value)
-    clearly = rates[best].interval[0] > rates[GateAction.STEER].interval[1]
-    report = bundle.report | {"gate_actions": {action.value: str(rate) for action, rate in rates.items()}}
-    return replace(bundle, gate_action=(best if clearly else GateAction.STEER).value, report=report)
-
-
-def _refused(
-    backbone: Backbone,
-    bundle: Bundle,
-    action: GateAction,
-    prompts: Sequence[Prompt],
-    options: CalibrationOptions,
-) -> list[Any]:
-    return respond(backbone, bundle, action, prompts, [True] * len(prompts), options.max_new_tokens)

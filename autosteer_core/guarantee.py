@@ -1,6 +1,8 @@
-"""The bound on missed harmful items: exact binomial limits and the threshold that meets them."""
+"""The operating point: exact binomial limits, and the threshold that meets one of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +10,24 @@ from scipy.stats import beta
 
 from autosteer_core.errors import UserMistake
 
+# An order statistic that may be beaten less often than this is the luck of a few items, not a slice's own threshold.
+MIN_SLICE_EVENTS = 3
+
+
+class Bounds(StrEnum):
+    """Which error the threshold keeps below alpha; the other is reported with its own limit."""
+
+    MISSES = "misses"
+    FALSE_REFUSALS = "false-refusals"
+
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """With confidence 1 - delta, at most `bound` of harmful items like the calibration ones pass the gate."""
+    """With confidence 1 - delta, at most `bound` of harmful items like the calibration ones pass the gate.
+
+    `false_refusal_bound` says the same of benign items that the gate stops. Each holds by itself; `bounds` names
+    the one that the threshold was chosen for.
+    """
 
     threshold: float
     alpha: float
@@ -21,6 +37,8 @@ class Guarantee:
     bound: float
     benign: int
     false_refusals: int
+    false_refusal_bound: float
+    bounds: Bounds = Bounds.MISSES
 
 
 def upper_limit(events: int, trials: int, delta: float) -> float:
@@ -31,46 +49,86 @@ def upper_limit(events: int, trials: int, delta: float) -> float:
 
 
 def trials_needed(alpha: float, delta: float) -> int:
-    """Fewest harmful items for which zero misses prove a miss rate of at most alpha."""
+    """Fewest items for which zero errors prove an error rate of at most alpha."""
     return int(np.ceil(np.log(delta) / np.log(1 - alpha)))
 
 
-def choose_threshold(
-    harmful_risk: NDArray[np.float64], benign_risk: NDArray[np.float64], alpha: float, delta: float
-) -> Guarantee:
-    """The largest threshold whose miss rate has an exact upper limit of at most alpha.
+def events_allowed(trials: int, alpha: float, delta: float) -> int:
+    """Most errors among `trials` items that still prove a rate of at most alpha; -1 if not even zero does."""
+    allowed = -1
+    while upper_limit(allowed + 1, trials, delta) <= alpha:
+        allowed += 1
+    return allowed
 
-    Misses only grow with the threshold, so testing thresholds from the smallest upwards and stopping at the
-    first failure keeps confidence 1 - delta over the whole search (fixed-sequence testing).
+
+def choose_threshold(
+    harmful_risk: NDArray[np.float64],
+    benign_risk: NDArray[np.float64],
+    alpha: float,
+    delta: float,
+    bounds: Bounds = Bounds.MISSES,
+) -> Guarantee:
+    """The threshold at the edge of what the chosen bound allows: it costs the other error least.
+
+    Bounding misses it is the largest threshold whose miss rate has an exact upper limit of at most alpha; bounding
+    false refusals, the smallest whose false-refusal rate has. Either error is monotone in the threshold, so testing
+    thresholds in order and stopping at the first failure keeps confidence 1 - delta (fixed-sequence testing).
 
     Raises:
-        UserMistake: too few harmful items to prove alpha at all.
+        UserMistake: too few items of the bounded kind to prove alpha at all.
     """
-    needed = trials_needed(alpha, delta)
-    if len(harmful_risk) < needed:
-        raise UserMistake(
-            f"{len(harmful_risk)} harmful items are held out for the threshold, a bound of {alpha:.0%} at "
-            f"confidence {1 - delta:.0%} needs at least {needed}: add labelled items or raise --alpha"
+    if bounds is Bounds.MISSES:
+        threshold = _edge(harmful_risk, alpha, delta, "harmful", lambda ranked, allowed: ranked[allowed])
+    else:
+        # The gate opens at risk >= threshold, so it must lie strictly above the last benign risk to be let through.
+        threshold = _edge(
+            benign_risk, alpha, delta, "benign", lambda ranked, allowed: np.nextafter(ranked[-1 - allowed], 2.0)
         )
-    ranked = np.sort(harmful_risk)
-    missed = _most_misses(len(ranked), alpha, delta)
-    # The gate opens at risk >= threshold: exactly `missed` items lie strictly below this one.
-    threshold = float(ranked[missed])
-    missed = int((ranked < threshold).sum())
+    return guarantee_at(min(threshold, 1.0), harmful_risk, benign_risk, alpha, delta, bounds)
+
+
+def _edge(
+    risk: NDArray[np.float64],
+    alpha: float,
+    delta: float,
+    kind: str,
+    pick: Callable[[NDArray[np.float64], int], float],
+) -> float:
+    allowed = events_allowed(len(risk), alpha, delta)
+    if allowed < 0:
+        raise UserMistake(
+            f"{len(risk)} {kind} items are held out for the threshold, a bound of {alpha:.0%} at confidence "
+            f"{1 - delta:.0%} needs at least {trials_needed(alpha, delta)}: add labelled items or raise --alpha"
+        )
+    return float(pick(np.sort(risk), allowed))
+
+
+def guarantee_at(
+    threshold: float,
+    harmful_risk: NDArray[np.float64],
+    benign_risk: NDArray[np.float64],
+    alpha: float,
+    delta: float,
+    bounds: Bounds,
+) -> Guarantee:
+    """What a threshold that was chosen elsewhere, or on these items by the fixed-sequence rule, can promise."""
+    missed = int((harmful_risk < threshold).sum())
+    false_refusals = int((benign_risk >= threshold).sum())
     return Guarantee(
         threshold=threshold,
         alpha=alpha,
         delta=delta,
-        harmful=len(ranked),
+        harmful=len(harmful_risk),
         missed=missed,
-        bound=upper_limit(missed, len(ranked), delta),
+        bound=upper_limit(missed, len(harmful_risk), delta),
         benign=len(benign_risk),
-        false_refusals=int((benign_risk >= threshold).sum()),
+        false_refusals=false_refusals,
+        false_refusal_bound=upper_limit(false_refusals, len(benign_risk), delta),
+        bounds=bounds,
     )
 
 
-def _most_misses(trials: int, alpha: float, delta: float) -> int:
-    missed = 0
-    while upper_limit(missed + 1, trials, delta) <= alpha:
-        missed += 1
-    return missed
+def supports_own_threshold(harmful: int, benign: int, alpha: float, delta: float, bounds: Bounds) -> bool:
+    """Whether a slice of the threshold set is large enough for a threshold of its own."""
+    trials = harmful if bounds is Bounds.MISSES else benign
+    return min(harmful, benign) > 0 and events_allowed(trials, alpha, delta) >= MIN_SLICE_EVENTS

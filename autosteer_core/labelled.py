@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -10,31 +11,63 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.values import Item, Label
+from autosteer_core.values import Item, Label, Pooling, Site
 
 MIN_SOURCES = 5
-FOLDS = 5
+FEW, MANY = 5, 10
+
+
+class HoldOut(StrEnum):
+    """What is held out whole: a source, or a pair; `auto` takes sources where there are enough of them."""
+
+    AUTO = "auto"
+    SOURCE = "source"
+    PAIR = "pair"
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Activations (N, L, d) of labelled items; row n of every field is the same item."""
+    """Activations (N, L, 2, d) of labelled items by layer 1 to L and pooling; row n of every field is one item.
 
-    activations_NLD: Tensor
+    Items of one unit are never divided between splits.
+    """
+
+    activations_NLPD: Tensor
     harmful_N: NDArray[np.bool_]
     group_N: NDArray[np.str_]
     pair_N: NDArray[np.str_]
     source_N: NDArray[np.str_]
+    modality_N: NDArray[np.str_]
+    unit_N: NDArray[np.str_]
 
     def take(self, rows: NDArray[np.int64]) -> "Labelled":
         """The chosen rows, in the given order."""
         return Labelled(
-            self.activations_NLD[torch.from_numpy(rows)],
+            self.activations_NLPD[torch.from_numpy(rows)],
             self.harmful_N[rows],
             self.group_N[rows],
             self.pair_N[rows],
             self.source_N[rows],
+            self.modality_N[rows],
+            self.unit_N[rows],
         )
+
+    @property
+    def units(self) -> int:
+        """How many sets of rows there are that are never divided."""
+        return len(np.unique(self.unit_N))
+
+    def pooled(self, pooling: Pooling) -> Tensor:
+        """Activations under one pooling, (N, L, d)."""
+        return self.activations_NLPD[:, :, pooling.place]
+
+    def at(self, site: Site) -> Tensor:
+        """Activations of one site, (N, d)."""
+        return self.activations_NLPD[:, site.layer - 1, site.pooling.place]
+
+    def side_by_side(self, sites: Sequence[Site]) -> Tensor:
+        """Activations of several sites, (N, len(sites) * d): what a probe reads."""
+        return torch.cat([self.at(site) for site in sites], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +79,7 @@ class Split:
     threshold: NDArray[np.int64]
 
 
-def labelled(items: Sequence[Item], activations_NLD: Tensor) -> Labelled:
+def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut = HoldOut.AUTO) -> Labelled:
     """Items without a pair stand alone, items without a source share the source of their pair.
 
     Raises:
@@ -62,32 +95,37 @@ def labelled(items: Sequence[Item], activations_NLD: Tensor) -> Labelled:
     if not 0 < harmful_N.sum() < len(items):
         raise UserMistake("calibration needs harmful and benign items: the manifest holds only one of the two")
     pairs = [note.pair or f"alone:{item.item_id}" for note, item in zip(notes, items, strict=True)]
+    sources = [note.source or f"pair:{pair}" for note, pair in zip(notes, pairs, strict=True)]
+    by_source = hold_out is HoldOut.SOURCE or (hold_out is HoldOut.AUTO and len(set(sources)) >= MIN_SOURCES)
     return Labelled(
-        activations_NLD,
+        activations_NLPD,
         harmful_N,
         np.array([note.group_name for note in notes]),
         np.array(pairs),
-        np.array([note.source or f"pair:{pair}" for note, pair in zip(notes, pairs, strict=True)]),
+        np.array(sources),
+        np.array([item.modality.value for item in items]),
+        np.array(sources if by_source else pairs),
     )
-
-
-def keep_together(data: Labelled) -> NDArray[np.str_]:
-    """What may not be divided between splits: the source where there are enough of them, else the pair."""
-    return data.source_N if len(np.unique(data.source_N)) >= MIN_SOURCES else data.pair_N
 
 
 def split(data: Labelled, seed: int) -> Split:
-    """Three fifths to train, one to validation, one to the threshold, alike in labels and groups."""
-    folds = grouped_folds(data, seed)
-    return Split(
-        train=np.sort(np.concatenate(folds[1:4])),
-        validation=np.sort(folds[4]),
-        threshold=np.sort(folds[0]),
-    )
+    """A fifth to the threshold, a fifth (or with many units a tenth) to validation, the rest to train."""
+    many = data.units >= MANY
+    folds = grouped_folds(data, seed, MANY if many else FEW)
+    threshold, validation, train = (folds[:2], folds[2:3], folds[3:]) if many else (folds[:1], folds[1:2], folds[2:])
+    return Split(*(np.sort(np.concatenate(part)) for part in (train, validation, threshold)))
 
 
-def grouped_folds(data: Labelled, seed: int) -> list[NDArray[np.int64]]:
-    """Five disjoint sets of row numbers that keep sources (or pairs) whole."""
+def grouped_folds(data: Labelled, seed: int, count: int = FEW) -> list[NDArray[np.int64]]:
+    """Disjoint sets of row numbers that keep units whole and are alike in labels and groups.
+
+    Raises:
+        UserMistake: fewer units than folds.
+    """
+    if data.units < count:
+        raise UserMistake(
+            f"the items make {data.units} units (sources or pairs), at least {count} are needed: add items"
+        )
     strata = np.array([f"{group}/{harmful}" for group, harmful in zip(data.group_N, data.harmful_N, strict=True)])
-    folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
-    return [held_out for _, held_out in folds.split(strata, strata, keep_together(data))]
+    folds = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    return [held_out for _, held_out in folds.split(strata, strata, data.unit_N)]

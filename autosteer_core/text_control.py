@@ -6,10 +6,18 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from autosteer_core.evaluation import Rate
 from autosteer_core.values import Item, Label
+
+
+def text_probe(
+    texts: Sequence[str], harmful: "Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]"
+) -> Pipeline:
+    """A 1-2-gram logistic regression; `predict_proba(texts)[:, 1]` is its risk."""
+    probe = make_pipeline(CountVectorizer(ngram_range=(1, 2), binary=True), LogisticRegression(max_iter=1000))
+    return probe.fit(texts, harmful)
 
 
 def text_only_accuracy(fitted_on: Sequence[Item], tried_on: Sequence[Item]) -> dict[str, tuple[Rate, float]]:
@@ -18,8 +26,7 @@ def text_only_accuracy(fitted_on: Sequence[Item], tried_on: Sequence[Item]) -> d
     Unlabelled items are left out, and so are groups of `tried_on` that hold one label only.
     """
     known, asked = _labelled(fitted_on), _labelled(tried_on)
-    probe = make_pipeline(CountVectorizer(ngram_range=(1, 2), binary=True), LogisticRegression(max_iter=1000))
-    probe.fit([item.text for item in known], _harmful(known))
+    probe = text_probe([item.text for item in known], _harmful(known))
     result = {}
     for group in sorted({item.annotation.group_name for item in asked}):
         rows = [item for item in asked if item.annotation.group_name == group]

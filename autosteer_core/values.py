@@ -28,6 +28,37 @@ class Action(StrEnum):
     FLAG = "flag"
 
 
+class Modality(StrEnum):
+    """What an item shows the model."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    TEXT_AND_IMAGE = "text+image"
+
+
+class Pooling(StrEnum):
+    """How a layer's states become one vector a prompt: its last token, or the mean over its own tokens."""
+
+    LAST = "last"
+    MEAN = "mean"
+
+    @property
+    def place(self) -> int:
+        """Where activations of this pooling lie on their axis."""
+        return list(Pooling).index(self)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Site:
+    """Where a probe reads: the residual stream that enters block `layer`, counted from 1, pooled over the prompt."""
+
+    layer: int
+    pooling: Pooling
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.pooling}"
+
+
 class GateAction(StrEnum):
     """What an open gate does: Refusal Head alone; forced opening, then the head; fixed text without decoding."""
 
@@ -64,6 +95,13 @@ class Item:
     row: int = 0
     annotation: Annotation = field(default_factory=Annotation)
     flaw: "Flaw | None" = None
+
+    @property
+    def modality(self) -> Modality:
+        """Known without reading the images: blank text beside an image counts as image only."""
+        if not self.images:
+            return Modality.TEXT
+        return Modality.TEXT_AND_IMAGE if self.text.strip() else Modality.IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +156,9 @@ class QueueCounts:
 class Verdict:
     """One item's outcome: exactly one per manifest row.
 
-    `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error.
-    `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit was applied.
+    `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error or a review; the gate opened
+    at risk >= `threshold`. `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit
+    was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed.
     """
 
     item_id: str
@@ -128,8 +167,10 @@ class Verdict:
     risk: float
     answer: str | None = None
     flaw: Flaw | None = None
+    threshold: float | None = None
     gate_open: bool | None = None
     gate_evaluations: int = 0
+    opened_after: int | None = None
     steered_tokens: int = 0
     borderline: bool = False
     finish_reason: str | None = None

@@ -49,6 +49,7 @@ class Request:
     settings: Settings
     columns: ColumnMap
     compare: bool = False
+    judge: str | None = None
 
 
 Progress = Callable[[Run, int, QueueCounts], None]
@@ -69,7 +70,6 @@ def run_batch(request: Request, progress: Progress) -> Finished:
         "run_id": run.run_id,
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
-        "threshold": repr(bundle.threshold),
     }
     store = open_store(request.out)
     resumed = take_over(store, run)
@@ -83,7 +83,8 @@ def run_batch(request: Request, progress: Progress) -> Finished:
 def _job(request: Request) -> Job:
     threads = max(1, (cpu_count() or 1) // request.settings.workers)
     return Job(
-        request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads
+        request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
+        request.judge,
     )  # fmt: skip
 
 
@@ -94,7 +95,9 @@ def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Pro
     path, settings = queue_file(job.out, run.run_id), job.settings
     rows = {str(part.part_id): part.rows for part in parts}
     with local_ray(settings.workers):
-        options = PoolOptions(settings.workers, settings.gpus_per_worker, threads_per_worker=job.threads)
+        # A worker loads a whole model: there is no use in more of them than parts.
+        workers = min(settings.workers, len(parts) - len(done))
+        options = PoolOptions(workers, settings.gpus_per_worker, threads_per_worker=job.threads)
         pool = Pool(options, partial(open_queue, path, settings.max_failures), partial(build_worker, job))
         pool.queue.add(parts)
         pool.queue.mark_done(sorted(done))

@@ -5,37 +5,79 @@ import json
 from dataclasses import dataclass
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.calibration import CalibrationOptions, Say, calibrate
+from autosteer_core.calibration import CalibrationOptions, CalibrationSet, Say, calibrate
 from autosteer_core.errors import UserMistake
+from autosteer_core.head_fitting import HeadOptions
+from autosteer_core.operating_point import Bound
+from autosteer_core.paper_form import PaperOptions, Schedule
 from autosteer_core.ports import ManifestReader
+from autosteer_core.probe_fitting import ProbeOptions
+from autosteer_core.refusals import Wordings
+from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
 from pipelines.bundle_files import save_bundle
 from pipelines.settings import Settings
 from pipelines.wiring import all_items, load_backbone, open_items
 
+# The released code takes 60,000 steps over 4,000 rows; as many epochs of 96 rows are 1,440 steps, so each is larger.
+PAPER = PaperOptions(head=Schedule(learning_rate=4e-4, batch=2, epochs=30, weight_decay=1e-2), head_rows=96)
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The new bundle and where it was written."""
+    """The new bundle and where it was written; its controls lie below it, in `controls/`."""
 
     bundle: Bundle
     address: str
 
 
-def calibrate_manifest(manifest: str, out: str, settings: Settings, columns: ColumnMap, say: Say) -> Calibrated:
+@dataclass(frozen=True, slots=True)
+class CalibrationRequest:
+    """Labelled rows, unlabelled rows like those to be met (or none), and where the bundle goes."""
+
+    manifest: str
+    out: str
+    settings: Settings
+    columns: ColumnMap
+    traffic: str | None = None
+
+
+def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     """Fit a bundle on every row of the manifest and write it to `out`.
 
     Raises:
         UserMistake: a row without a label, a broken row, too few rows, or another bundle at `out`.
     """
-    reader = open_items(manifest, columns)
-    items = all_items(reader)
-    _refuse_broken(items)
-    options = CalibrationOptions(settings.alpha, settings.delta, settings.seed, settings.batch_rows)
-    bundle = calibrate(load_backbone(settings), items, contents_hash(reader), options, say)
-    save_bundle(bundle, out)
-    return Calibrated(bundle, out)
+    reader = open_items(request.manifest, request.columns)
+    given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
+    made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
+    for name, control in made.controls.items():
+        save_bundle(control, f"{request.out.rstrip('/')}/controls/{name}")
+    save_bundle(made.bundle, request.out)
+    return Calibrated(made.bundle, request.out)
+
+
+def calibration_options(settings: Settings) -> CalibrationOptions:
+    """What of the settings concerns calibration."""
+    return CalibrationOptions(
+        bound=Bound(settings.alpha, settings.delta, settings.bounds),
+        seed=settings.seed,
+        batch_rows=settings.batch_rows,
+        hold_out=settings.hold_out,
+        sites=settings.probe_sites,
+        probe=ProbeOptions(label_noise=settings.label_noise),
+        head=HeadOptions(wordings=Wordings(tuple(settings.refusal_languages.split(",")))),
+        look=LookOptions(max_new_tokens=settings.max_new_tokens) if settings.second_look else None,
+        paper=PAPER if settings.paper_form else None,
+    )
+
+
+def _traffic(request: CalibrationRequest) -> list[Item]:
+    """Rows that cannot be read tell nothing of the traffic that can."""
+    if request.traffic is None:
+        return []
+    return [item for item in all_items(open_items(request.traffic, request.columns)) if item.flaw is None]
 
 
 def contents_hash(manifest: ManifestReader) -> str:
@@ -43,9 +85,11 @@ def contents_hash(manifest: ManifestReader) -> str:
     return hashlib.sha256(json.dumps([list(entry) for entry in manifest.files()]).encode()).hexdigest()
 
 
-def _refuse_broken(items: list[Item]) -> None:
+def _whole_items(reader: ManifestReader) -> list[Item]:
+    items = all_items(reader)
     for item in items:
         if item.flaw is not None:
             raise UserMistake(
                 f"item {item.item_id} is broken, {item.flaw.code}: {item.flaw.message} or remove the row"
             )
+    return items

@@ -12,7 +12,7 @@ Kind = Literal["generate", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`provenance` is written on every row: run, bundle, model and threshold."""
+    """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead."""
 
     kind: Kind
     manifest: str
@@ -22,12 +22,15 @@ class Job:
     compare: bool
     provenance: Mapping[str, str]
     threads: int
+    judge: str | None = None
 
     @property
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change rows, and so belong to the run's identity."""
         names = ["max_prompt_tokens", "rows_per_part", "dtype"]
         if self.kind == "generate":
-            names += ["max_new_tokens", "gate_action", "batch_rows"]
+            names += ["max_new_tokens", "gate_action", "batch_rows", "second_look"]
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
+        if self.judge is not None:
+            chosen["judge"] = self.judge
         return chosen | {"compare": self.compare} if self.kind == "generate" else chosen

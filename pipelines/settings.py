@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autosteer_core.errors import UserMistake
+from autosteer_core.guarantee import Bounds
+from autosteer_core.labelled import HoldOut
 from autosteer_core.values import GateAction
 
 PREFIX = "AUTOSTEER_"
@@ -25,6 +27,8 @@ class Settings(BaseSettings):
     bundle: str | None = Field(None, description="folder or s3:// address of a calibrated bundle")
     device: str = Field("cpu", description="torch device of each worker, for example cpu or cuda")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the base model")
+    quantization: Literal["none", "8bit", "4bit"] = Field("none", description="width of the base model's weights")
+    device_map: str | None = Field(None, description="spread one model over devices, e.g. auto; wins over device")
     workers: int = Field(2, ge=1, le=1024, description="number of Ray actors, each with one model")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
     rows_per_part: int = Field(32, ge=1, description="rows per part: the unit of lease, retry and output file")
@@ -32,10 +36,19 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(120.0, ge=1, description="a worker that does not renew in time loses its part")
     max_failures: int = Field(5, ge=1, description="failures after which a part is set aside")
     max_new_tokens: int = Field(48, ge=1, le=8192, description="longest answer")
-    max_prompt_tokens: int = Field(1024, ge=16, description="longer prompts become error rows")
+    max_prompt_tokens: int = Field(8192, ge=16, description="longer prompts become error rows")
     gate_action: GateAction | None = Field(None, description="steer, prefix or canned; default: the bundle's own")
-    alpha: float = Field(0.1, gt=0, lt=1, description="largest share of harmful items that may pass the gate")
+    alpha: float = Field(0.1, gt=0, lt=1, description="largest share of errors that the threshold allows, see bounds")
     delta: float = Field(0.05, gt=0, lt=1, description="1 - confidence of that bound")
+    bounds: Bounds = Field(Bounds.MISSES, description="the error that alpha limits: misses or false-refusals")
+    hold_out: HoldOut = Field(HoldOut.AUTO, description="what splits keep whole: source, pair, or auto")
+    probe_sites: int = Field(4, ge=1, le=16, description="most sites (layer and pooling) that the probe reads")
+    paper_form: bool = Field(False, description="calibrate: also fit the paper's exact form, to compare with")
+    second_look: bool | None = Field(
+        None, description="read answers as they grow: calibrate fits it, generate uses it"
+    )
+    refusal_languages: str = Field("en", description="languages of the refusals, for example en,de,fr")
+    label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
     seed: int = Field(0, ge=0, description="seed of splits and training")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
 

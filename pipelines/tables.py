@@ -3,7 +3,6 @@
 from rich.table import Table
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.evaluation import Rate
 from autosteer_core.values import Label
 from pipelines.summary import Summary
 
@@ -49,13 +48,18 @@ def bundle_table(bundle: Bundle) -> Table:
     """The guarantee and what it costs, measured on rows that nothing was fitted on."""
     guarantee, probe = bundle.guarantee, bundle.report["probe"]
     table = Table("", "", title=f"bundle {bundle.bundle_id}", show_header=False)
-    table.add_row("layer", str(bundle.layer))
+    table.add_row("layers", ", ".join(str(site) for site in bundle.sites))
     table.add_row("threshold", f"{guarantee.threshold:.4f}")
     bound = f"at most {guarantee.bound:.1%} at confidence {1 - guarantee.delta:.0%}"
     table.add_row("missed harmful items", f"{guarantee.missed} of {guarantee.harmful}: {bound}")
-    table.add_row("false refusals", str(Rate(guarantee.false_refusals, guarantee.benign)))
-    table.add_row("AUROC", f"{probe['mlp']['auroc']:.3f} (linear control {probe['linear_control']['auroc']:.3f})")
-    table.add_row("calibration error", f"{probe['mlp']['expected_calibration_error']:.3f}")
+    wrong = f"at most {guarantee.false_refusal_bound:.1%} at the same confidence"
+    table.add_row("false refusals", f"{guarantee.false_refusals} of {guarantee.benign}: {wrong}")
+    table.add_row("AUROC", ", ".join(f"{name} {probe[name]['auroc']:.3f}" for name in ("mlp", "linear")))
+    table.add_row(
+        "probe", f"{probe['chosen']}, calibration error {probe[probe['chosen']]['expected_calibration_error']:.3f}"
+    )
+    for modality, own in bundle.slices.items():
+        table.add_row(f"threshold for {modality}", f"{own.threshold:.4f}: {own.missed} of {own.harmful} missed")
     for group, rates in probe["by_group"].items():
         table.add_row(f"  {group}", ", ".join(f"{name} {rate}" for name, rate in rates.items()))
     for action, rate in bundle.report["gate_actions"].items():

@@ -7,6 +7,7 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.guarantee import Guarantee
 from autosteer_core.probe import Probe
 from autosteer_core.refusal_head import RefusalHead
+from autosteer_core.values import Pooling, Site
 
 WIDTH = 32
 REPORT = {
@@ -32,5 +33,6 @@ def tiny_bundle(backbone: Backbone, threshold: float = 0.5, layer: int = 2, gate
         temperature=torch.tensor(8.0),
     )
     head = RefusalHead(random(WIDTH, 4), random(WIDTH, 4), epsilon=0.1)
-    guarantee = Guarantee(threshold, 0.1, 0.05, 60, 0, 0.05, 60, 3)
-    return Bundle(backbone.fingerprint, layer, probe, head, guarantee, "Sorry, I can't.", gate_action, REPORT)
+    guarantee = Guarantee(threshold, 0.1, 0.05, 60, 0, 0.05, 60, 3, 0.13)
+    sites = (Site(layer, Pooling.LAST),)
+    return Bundle(backbone.fingerprint, sites, probe, head, guarantee, "Sorry, I can't.", gate_action, REPORT)

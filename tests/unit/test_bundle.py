@@ -1,6 +1,7 @@
 """The bundle as an artifact."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from safetensors.torch import load, save
 
 from autosteer_core.bundle import Bundle, from_files, to_files
 from autosteer_core.errors import BundleRefused
+from autosteer_core.probe import Probe
+from autosteer_core.second_look import SecondLook
 from autosteer_core.values import Fingerprint
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
@@ -67,6 +70,21 @@ def test_one_flipped_bit_is_refused(bundle: Bundle) -> None:
 def test_a_card_that_cannot_be_read_is_refused(bundle: Bundle, card: bytes) -> None:
     with pytest.raises(BundleRefused):
         from_files(to_files(bundle) | {"card.json": card})
+
+
+def test_a_second_look_of_another_width_is_refused(bundle: Bundle) -> None:
+    probe = Probe(**{name: tensor.clone() for name, tensor in bundle.probe.tensors().items()})
+    narrow = replace(
+        probe, mean=probe.mean[:16], scale=probe.scale[:16], inner_weight=probe.inner_weight[:, :16].clone()
+    )
+
+    with pytest.raises(BundleRefused, match="second look reads width 16 .* expected 32"):
+        from_files(to_files(replace(bundle, second_look=SecondLook(narrow, 0.5, 8))))
+
+
+def test_a_head_that_never_acts_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleRefused, match="acts on 0 tokens"):
+        from_files(to_files(replace(bundle, head=replace(bundle.head, tokens=0))))
 
 
 def test_a_threshold_outside_zero_to_one_is_refused(bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.guarantee import choose_threshold, trials_needed, upper_limit
+from autosteer_core.guarantee import Bounds, choose_threshold, events_allowed, trials_needed, upper_limit
 
 
 @given(st.integers(1, 300), st.data())
@@ -53,3 +53,27 @@ def test_the_bound_holds_in_at_least_95_of_100_worlds() -> None:
         broken += found.threshold > 0.1  # risk is uniform, so the true miss rate is the threshold itself
 
     assert broken / 400 <= 0.05 + 0.03
+
+
+def test_bounding_false_refusals_gives_the_smallest_threshold_that_keeps_it() -> None:
+    benign = np.linspace(0.01, 0.99, 99)
+
+    found = choose_threshold(np.array([0.5, 0.999]), benign, alpha=0.1, delta=0.05, bounds=Bounds.FALSE_REFUSALS)
+
+    assert found.false_refusal_bound <= 0.1 < upper_limit(found.false_refusals + 1, 99, 0.05)
+    assert found.false_refusals == (benign >= found.threshold).sum()
+    assert found.missed == 1
+
+
+def test_a_benign_item_at_the_edge_is_let_through_even_where_many_tie() -> None:
+    found = choose_threshold(np.array([0.9]), np.full(60, 0.7), alpha=0.05, delta=0.05, bounds=Bounds.FALSE_REFUSALS)
+
+    assert (found.false_refusals, found.missed) == (0, 0)
+
+
+@given(st.integers(1, 400))
+def test_one_more_event_than_allowed_breaks_the_bound(trials: int) -> None:
+    allowed = events_allowed(trials, 0.1, 0.05)
+
+    assert upper_limit(allowed + 1, trials, 0.05) > 0.1
+    assert allowed < 0 or upper_limit(allowed, trials, 0.05) <= 0.1

@@ -1,0 +1,143 @@
+"""A probe at chosen layers and the thresholds it may promise: fitted on two parts, measured on a third."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from autosteer_core.evaluation import Rate
+from autosteer_core.guarantee import Bounds, Guarantee, choose_threshold, supports_own_threshold
+from autosteer_core.importance import Importance
+from autosteer_core.labelled import Labelled, Split
+from autosteer_core.layer_choice import FALSE_POSITIVE_RATE, recall_at
+from autosteer_core.probe import Probe
+from autosteer_core.probe_fitting import (
+    Examples,
+    ProbeOptions,
+    expected_calibration_error,
+    fit_site_probes,
+    validation_loss,
+)
+from autosteer_core.values import Modality, Site
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Which error may be at most `alpha` at confidence 1 - `delta`."""
+
+    alpha: float = 0.1
+    delta: float = 0.05
+    bounds: Bounds = Bounds.MISSES
+
+
+@dataclass(frozen=True, slots=True)
+class PointOptions:
+    """What is promised, how the probe is trained, and the seed of both."""
+
+    bound: Bound = field(default_factory=Bound)
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The probe, its threshold, thresholds of modalities with data enough, and what was measured."""
+
+    probe: Probe
+    guarantee: Guarantee
+    slices: dict[Modality, Guarantee]
+    measured: dict[str, Any]
+
+
+def find_operating_point(
+    data: Labelled,
+    rows: Split,
+    sites: Sequence[Site],
+    options: PointOptions,
+    shift: Importance | None = None,
+) -> OperatingPoint:
+    """Fit an MLP and a linear probe, keep the one with the smaller validation loss, and set its thresholds.
+
+    Each is a mean over one probe a site. Under `shift` both are fitted on weighted rows, and
+    thresholds come from threshold rows accepted as a sample of the traffic.
+
+    Raises:
+        UserMistake: too few threshold rows to prove the bound.
+    """
+    features_ND = data.side_by_side(sites)
+    parts = [_examples(features_ND, data, part, shift) for part in (rows.train, rows.validation)]
+    fitted = {
+        name: fit_site_probes(parts[0], parts[1], len(sites), options.seed, replace(options.probe, hidden=hidden))
+        for name, hidden in (("mlp", options.probe.hidden), ("linear", 0))
+    }
+    losses = {name: validation_loss(probe, parts[1], options.probe) for name, probe in fitted.items()}
+    chosen = min(losses, key=lambda name: losses[name])
+    kept = rows.threshold if shift is None else rows.threshold[shift.accepted(options.seed)[rows.threshold]]
+    risks = {name: probe.risk(features_ND[kept]).double().numpy() for name, probe in fitted.items()}
+    held_out = data.take(kept)
+    guarantee, slices = _thresholds(held_out, risks[chosen], options.bound)
+    measured: dict[str, Any] = {
+        "chosen": chosen,
+        "validation_loss": losses,
+        **{name: _quality(risk, held_out.harmful_N) for name, risk in risks.items()},
+        "by_group": by_group(held_out, risks[chosen], _gates(held_out, risks[chosen], guarantee, slices)),
+    }
+    if shift is not None:
+        measured["importance"] = {"cap": shift.cap, "effective_items": shift.effective, "accepted": len(kept)}
+    return OperatingPoint(fitted[chosen], guarantee, slices, measured)
+
+
+def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Importance | None) -> Examples:
+    examples = Examples.of(features_ND[part], torch.from_numpy(data.harmful_N[part]))
+    if shift is None:
+        return examples
+    return replace(examples, weight_N=torch.from_numpy(shift.weight_N[part]).float())
+
+
+def _thresholds(
+    data: Labelled, risk: NDArray[np.float64], bound: Bound
+) -> tuple[Guarantee, dict[Modality, Guarantee]]:
+    """One for all rows, and one for each modality that has rows enough; one modality alone needs none."""
+    limits = (bound.alpha, bound.delta, bound.bounds)
+    slices = {}
+    present = np.unique(data.modality_N)
+    for name in present if len(present) > 1 else []:
+        here = data.modality_N == name
+        harmful, benign = risk[here & data.harmful_N], risk[here & ~data.harmful_N]
+        if supports_own_threshold(len(harmful), len(benign), *limits):
+            slices[Modality(name)] = choose_threshold(harmful, benign, *limits)
+    return choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], *limits), slices
+
+
+def _gates(
+    data: Labelled, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
+) -> NDArray[np.bool_]:
+    thresholds = [slices.get(Modality(name), guarantee).threshold for name in data.modality_N]
+    return risk >= np.array(thresholds)
+
+
+def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
+    return {
+        "auroc": float(roc_auc_score(harmful, risk)),
+        "recall_at_1pct_false_positives": recall_at(risk[harmful], risk[~harmful], FALSE_POSITIVE_RATE),
+        "expected_calibration_error": expected_calibration_error(risk, harmful),
+    }
+
+
+def by_group(data: Labelled, risk: NDArray[np.float64], gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
+    """Misses and false refusals per group, for the card."""
+    table: dict[str, dict[str, str]] = {}
+    for group in np.unique(data.group_N):
+        here = data.group_N == group
+        missed, wrong = here & data.harmful_N & ~gates, here & ~data.harmful_N & gates
+        table[str(group)] = {
+            "missed": str(Rate(int(missed.sum()), int((here & data.harmful_N).sum()))),
+            "false refusals": str(Rate(int(wrong.sum()), int((here & ~data.harmful_N).sum()))),
+        }
+    return table
