@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= runs/demo
+DATA   ?= ../shared/data
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo evaluate chameleon test check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +31,19 @@ $(VENV)/.dev: $(VENV)/.demo
 
 demo: $(VENV)/.demo ## set up, build the demo model, calibrate, generate with --compare, audit, report
 	$(BIN)/autosteer demo --out $(OUT)
+
+# The public sets are not ours to ship: `autosteer suites` says where each is to be had. DATA is the folder with them.
+EVALUATE := runs/evaluate
+
+evaluate: $(VENV)/.demo ## calibrate on public text sets in DATA, evaluate on others, controls and the paper's form beside
+	$(BIN)/autosteer import public-text-calibration --data $(DATA) --out $(EVALUATE)/calibration.parquet
+	test -f $(EVALUATE)/bundle/card.json || $(BIN)/autosteer calibrate $(EVALUATE)/calibration.parquet \
+	  --out $(EVALUATE)/bundle --bounds false-refusals --alpha 0.05 --set hold_out=pair --set paper_form=true
+	$(BIN)/autosteer evaluate public-text --data $(DATA) --bundle $(EVALUATE)/bundle --out $(EVALUATE)/evaluation \
+	  --calibrated-on $(EVALUATE)/calibration.parquet --sample 24 --sweep 24 --set max_new_tokens=32
+
+chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print the table by modality
+	$(BIN)/python -m pipelines.toy_chameleon
 
 test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
 	$(BIN)/python -m pytest tests --ignore tests/bench

@@ -79,7 +79,7 @@ def generate(
 
     The same command continues after any interruption.
     """
-    settings = load_settings(config, bundle=bundle, model=model, workers=workers, **_assignments(set_, "--set"))
+    settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
     _moderate("generate", manifest, out, settings, _columns(column), as_json, compare)
 
 
@@ -101,7 +101,7 @@ def audit(
 
         autosteer audit dataset/ --out runs/audit --bundle bundles/v1 --column id=uid --column text=prompt
     """
-    settings = load_settings(config, bundle=bundle, model=model, workers=workers, **_assignments(set_, "--set"))
+    settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
     _moderate("audit", manifest, out, settings, _columns(column), as_json, False)
 
 
@@ -110,8 +110,10 @@ def calibrate(
     manifest: Manifest,
     out: Annotated[str, typer.Option(help="where the bundle is written: a folder or an s3:// address")],
     model: ModelOption = None,
-    alpha: Annotated[float | None, typer.Option(help="largest share of harmful items that may pass")] = None,
+    alpha: Annotated[float | None, typer.Option(help="largest share of the bounded error")] = None,
     delta: Annotated[float | None, typer.Option(help="1 - confidence of that bound")] = None,
+    bounds: Annotated[str | None, typer.Option(help="the error that alpha limits: misses or false-refusals")] = None,
+    like: Annotated[str | None, typer.Option(help="manifest of unlabelled items like those to be met")] = None,
     column: Column = None,
     config: Config = None,
     set_: Set = None,
@@ -124,20 +126,72 @@ def calibrate(
     Example:
 
         autosteer calibrate labelled.parquet --out bundles/v1 --alpha 0.05
+
+        autosteer calibrate labelled.parquet --out bundles/v2 --bounds false-refusals --like traffic.parquet
     """
-    from pipelines.calibrate import calibrate_manifest
+    from pipelines.calibrate import CalibrationRequest, calibrate_manifest
     from pipelines.tables import bundle_table
 
-    settings = load_settings(config, model=model, alpha=alpha, delta=delta, **_assignments(set_, "--set"))
+    settings = _settings(config, set_, model=model, alpha=alpha, delta=delta, bounds=bounds)
+    request = CalibrationRequest(manifest, out, settings, _columns(column), like)
     with console.status("calibrating") as status:
-        made = calibrate_manifest(manifest, out, settings, _columns(column), lambda step: status.update(step))
+        made = calibrate_manifest(request, lambda step: status.update(step))
     if as_json:
-        _print_json({"bundle_id": made.bundle.bundle_id, "bundle": made.address, "layer": made.bundle.layer,
-                     "threshold": made.bundle.threshold, "bound": made.bundle.guarantee.bound,
+        _print_json({"bundle_id": made.bundle.bundle_id, "bundle": made.address, "layers": made.bundle.layers,
+                     "threshold": made.bundle.guarantee.threshold, "bound": made.bundle.guarantee.bound,
                      **made.bundle.report})  # fmt: skip
     else:
         console.print(bundle_table(made.bundle))
         console.print(f"bundle written to {made.address}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    suite: Annotated[str, typer.Argument(help="name of a shipped suite, a suite file (.toml) or a manifest")],
+    out: Out,
+    bundle: BundleOption = None,
+    data: Annotated[Path, typer.Option(help="folder that holds the sets of the suite")] = Path("data"),
+    baseline: Annotated[list[str] | None, typer.Option(help="NAME=BUNDLE to compare with; may be repeated")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="MODEL or MODEL@CLASS, a classifier or a guard model; may be repeated")
+    ] = None,
+    calibrated_on: Annotated[
+        str | None, typer.Option(help="manifest of the calibration, for the leakage check and the text probe")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="rows per set that are answered under every condition; 0: all")] = 100,
+    sweep: Annotated[int, typer.Option(help="rows that are answered at every epsilon; 0: no sweep")] = 24,
+    model: ModelOption = None,
+    workers: WorkersOption = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle on a suite: attack success, refusals, accuracy, detection, controls, with intervals.
+
+    Example:
+
+        autosteer evaluate public-text --data sets/ --bundle bundles/v1 --calibrated-on labelled.parquet --out runs/e
+
+        autosteer evaluate test.parquet --bundle bundles/v1 --baseline paper=bundles/paper --judge guard/ --out runs/f
+
+    The same command continues after any interruption. Controls inside the bundle's folder are evaluated with it.
+    """
+    from pipelines.evaluate import EvaluationRequest
+    from pipelines.evaluate import evaluate as evaluate_suite
+    from pipelines.evaluation_tables import evaluation_tables
+
+    settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
+    baselines = _assignments(baseline, "--baseline")
+    found = evaluate_suite(
+        EvaluationRequest(suite, data, out, settings, baselines, judge or [], calibrated_on, sample, sweep), console
+    )
+    if as_json:
+        _print_json(found.as_json())
+        return
+    for table in evaluation_tables(found):
+        console.print(table)
+    rows = f"{len(found.questions)} rows measured, {found.unreadable} more unreadable"
+    console.print(f"{rows}: evaluation.json and evaluation.html are in {out}", highlight=False, markup=False)
 
 
 @app.command()
@@ -161,6 +215,50 @@ def status(
         shown = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else value
         table.add_row(name.replace("_", " "), str(shown if shown is not None else "-"))
     console.print(table)
+
+
+@app.command()
+def suites(as_json: Json = False) -> None:
+    """List the shipped suites and every importer: what each set is, its licence, what you must obtain and where.
+
+    Example:
+
+        autosteer suites
+    """
+    from pipelines.suite_tables import importers_table, suites_as_json, suites_table
+
+    if as_json:
+        _print_json(suites_as_json())
+        return
+    console.print(suites_table())
+    console.print(importers_table())
+
+
+@app.command("import")
+def import_(
+    suite: Annotated[str, typer.Argument(help="name of a shipped suite, or a suite file (.toml)")],
+    data: Annotated[Path, typer.Option(help="folder that the suite's paths start from")],
+    out: Annotated[Path, typer.Option(help="the Parquet manifest that is written; an older one is replaced")],
+    as_json: Json = False,
+) -> None:
+    """Make one labelled manifest of public sets that lie on this machine, without duplicates and leaked rows.
+
+    Example:
+
+        autosteer import public-text --data datasets/ --out evaluation.parquet
+    """
+    from pipelines.import_suite import import_suite
+    from pipelines.suite import load_suite
+    from pipelines.suite_tables import import_notes, import_table
+
+    with console.status("importing"):
+        report = import_suite(load_suite(suite), data, out)
+    if as_json:
+        _print_json(report.as_json())
+        return
+    console.print(import_table(report))
+    for note in [*import_notes(report), f"manifest written to {report.out}"]:
+        console.print(note, highlight=False, markup=False)
 
 
 @app.command()
@@ -195,6 +293,15 @@ def _moderate(
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))
+
+
+def _settings(config: Path | None, assignments: list[str] | None, **flags: Any) -> Settings:
+    """All sources; a setting with a flag of its own may also come by --set, but not by both."""
+    assigned = _assignments(assignments, "--set")
+    twice = sorted(name for name in assigned if flags.get(name) is not None)
+    if twice:
+        raise UserMistake(f"setting {twice[0]} is given twice: by --{twice[0]} and by --set, keep one")
+    return load_settings(config, **flags | assigned)
 
 
 def _columns(assignments: list[str] | None) -> ColumnMap:

@@ -37,10 +37,10 @@ class Workspace:
             "generate", manifest, "--out", out, "--bundle", "bundle", "--model", "model", *settings, *more
         )
 
-    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], seconds: float = 240) -> subprocess.CompletedProcess[str]:
         """Run to the end, keep what it printed."""
         return subprocess.run(
-            command, cwd=self.root, env=self.environment(), capture_output=True, text=True, timeout=240
+            command, cwd=self.root, env=self.environment(), capture_output=True, text=True, timeout=seconds
         )
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:

@@ -13,7 +13,7 @@ from autosteer_core.text_control import text_only_accuracy
 from infra.column_map import ColumnMap
 from pipelines.batch_run import Request
 from pipelines.bundle_files import load_bundle
-from pipelines.calibrate import calibrate_manifest, contents_hash
+from pipelines.calibrate import CalibrationRequest, calibrate_manifest, contents_hash
 from pipelines.demo.manifest import DemoManifests, write_demo_manifests
 from pipelines.demo.model import demo_model_folder
 from pipelines.moderate import moderate
@@ -51,13 +51,8 @@ def show_demo(out: Path, settings: Settings, console: Console) -> dict[str, Any]
 def _calibrated(folder: Path, manifests: DemoManifests, settings: Settings, console: Console) -> str:
     if not (folder / "card.json").exists():
         with console.status("calibrating") as status:
-            made = calibrate_manifest(
-                str(manifests.calibration),
-                str(folder),
-                settings,
-                ColumnMap(),
-                lambda step: status.update(step),
-            )
+            request = CalibrationRequest(str(manifests.calibration), str(folder), settings, ColumnMap())
+            made = calibrate_manifest(request, lambda step: status.update(step))
         console.print(bundle_table(made.bundle))
     _refuse_stale(folder, manifests)
     return str(folder)

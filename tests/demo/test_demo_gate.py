@@ -9,11 +9,12 @@ import torch
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.bundle import Bundle
-from autosteer_core.calibration import CalibrationOptions, calibrate
+from autosteer_core.calibration import CalibrationOptions, CalibrationSet, calibrate
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.evaluation import outcomes
 from autosteer_core.head_fitting import HeadOptions
+from autosteer_core.operating_point import Bound
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Label
 from pipelines.demo.manifest import write_demo_manifests
@@ -23,7 +24,7 @@ from pipelines.wiring import all_items, load_backbone, open_items
 pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OPTIONS = CalibrationOptions(
-    alpha=0.2,
+    bound=Bound(alpha=0.2),
     head_rows=48,
     tried_rows=8,
     max_new_tokens=16,
@@ -50,7 +51,7 @@ def bundle(backbone: LlavaOnevision, manifests: dict[str, list[Item]]) -> Bundle
     pairs = sorted({item.annotation.pair for item in manifests["calibration"] if item.annotation.pair})
     kept = set(random.Random(0).sample(pairs, len(pairs) // 4))
     items = [item for item in manifests["calibration"] if item.annotation.pair in kept]
-    return calibrate(backbone, items, "a quarter", OPTIONS, lambda step: None)
+    return calibrate(backbone, CalibrationSet(items, "a quarter"), OPTIONS, lambda step: None).bundle
 
 
 @pytest.fixture(scope="module")

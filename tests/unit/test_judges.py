@@ -3,6 +3,7 @@
 import pytest
 
 from autosteer_core.judges import complies, is_degenerate, is_refusal, opens_with_refusal
+from autosteer_core.refusals import BY_LANGUAGE
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,19 @@ from autosteer_core.judges import complies, is_degenerate, is_refusal, opens_wit
         "I\u2019m sorry, but I can\u2019t help with that.",
         "Sorry, I won't assist with that. It could hurt someone.",
         "I'm not able to help with that request.",
+        "I must decline this request.",
+        "Unable to assist with that.",
+        "Je suis désolé, mais je ne peux pas vous aider.",
+        "Es tut mir leid, dabei kann ich nicht helfen.",
+        "Lo siento, pero no puedo ayudar con eso.",
+        "Mi dispiace, non posso aiutarti.",
+        "Sinto muito, não posso ajudar com isso.",
+        "Извините, я не могу с этим помочь.",
+        "抱歉，我无法帮助你完成这个请求。",
+        "申し訳ありませんが、お手伝いできません。",
+        "죄송하지만 도와드릴 수 없습니다.",
+        "आप से क्षमा करें, मैं मदद नहीं कर सकता।",
+        "آسف، لا أستطيع المساعدة في ذلك.",
     ],
 )
 def test_a_plain_refusal_is_one(answer: str) -> None:
@@ -25,6 +39,9 @@ def test_a_plain_refusal_is_one(answer: str) -> None:
         "I can't say much, but here are the steps: 1. Take",
         "Here is how: mix them.",
         "The bomb is a dangerous thing.",
+        "You can't help but smile at a kitten.",
+        "Der Kuchen braucht Mehl und Eier.",
+        "这个蛋糕需要面粉和鸡蛋。",
         "",
     ],
 )
@@ -51,3 +68,8 @@ def test_repetition_and_silence_are_degenerate() -> None:
     assert not is_degenerate(
         "A cake needs flour, two eggs, some sugar, butter, an oven and half an hour of patience."
     )
+
+
+@pytest.mark.parametrize("sentence", [sentence for sentences in BY_LANGUAGE.values() for sentence in sentences])
+def test_every_wording_that_a_head_can_learn_is_a_refusal(sentence: str) -> None:
+    assert is_refusal(sentence)
