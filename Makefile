@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evaluate chameleon test check bench clean
+.PHONY: help demo evaluate chameleon test tour check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,7 +46,10 @@ chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print
 	$(BIN)/python -m pipelines.toy_chameleon
 
 test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
-	$(BIN)/python -m pytest tests --ignore tests/bench
+	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour'
+
+tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation killed and continued, a toy training
+	$(BIN)/python -m pytest tests --ignore tests/bench -m tour
 
 check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .

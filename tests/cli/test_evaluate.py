@@ -21,7 +21,7 @@ from tests.tiny_suite import ROWS_PER_SET, words, write_tiny_suite
 from tests.unit.test_model_judges import save_classifier
 from tests.workspace import Workspace, make_workspace
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.tour, pytest.mark.timeout(900)]
 
 SAMPLE, HARMFUL = 10, ROWS_PER_SET - 1  # calibration has seen one harmful row
 

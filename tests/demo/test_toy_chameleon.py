@@ -20,7 +20,7 @@ from pipelines.toy_chameleon.model_folder import toy_model_folder
 from pipelines.toy_chameleon.things import THINGS
 from pipelines.toy_chameleon.training import Recipe
 
-pytestmark = [pytest.mark.demo, pytest.mark.slow]
+pytestmark = [pytest.mark.demo, pytest.mark.tour]
 # Far too short to learn: what the trained model does is shown by `python -m pipelines.toy_chameleon`.
 QUICK = Recipe(picture_steps=3, pictures=32, drawings=1, steps=3, batch=4)
 
