@@ -178,6 +178,7 @@ def evaluate(
     """
     from pipelines.evaluate import EvaluationRequest
     from pipelines.evaluate import evaluate as evaluate_suite
+    from pipelines.evaluation_costs import cost_table
     from pipelines.evaluation_tables import evaluation_tables
 
     settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
@@ -188,7 +189,7 @@ def evaluate(
     if as_json:
         _print_json(found.as_json())
         return
-    for table in evaluation_tables(found):
+    for table in [*evaluation_tables(found), cost_table(found, settings)]:
         console.print(table)
     rows = f"{len(found.questions)} rows measured, {found.unreadable} more unreadable"
     console.print(f"{rows}: evaluation.json and evaluation.html are in {out}", highlight=False, markup=False)

@@ -27,8 +27,12 @@ DEMO = "demo"
 
 def load_backbone(settings: Settings) -> Backbone:
     """The base model behind its family's port; raises UserMistake as `load_model` does."""
-    source = str(demo_model_folder(settings.cache)) if settings.model == DEMO else settings.model
-    return load_model(source, settings)
+    return load_model(model_source(settings), settings)
+
+
+def model_source(settings: Settings) -> str:
+    """Folder or hub id of the base model; the demo's is built where it is not there yet."""
+    return str(demo_model_folder(settings.cache)) if settings.model == DEMO else settings.model
 
 
 def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
