@@ -89,15 +89,28 @@ def read_activations(
     pool = _Pool()
     with truncated(backbone, max(layers)), recorded(backbone.blocks, layers, pool) as activations:
         prefill = _Prefill(backbone)
-        for start in range(0, len(order), batch_rows):
-            rows = order[start : start + batch_rows]
+        done = 0
+        for rows in _batches(order, [len(prompts[row].ids) for row in order], batch_rows):
             pool.own_N = torch.tensor([len(prompts[row].ids) - len(backbone.opening) for row in rows])
             prefill.run([prompts[row] for row in rows])
             batch_NLPD = torch.stack([activations[layer].cpu() for layer in layers], dim=1)
             for row, activation_LPD in zip(rows, batch_NLPD, strict=True):
                 gathered[row] = activation_LPD
-            progress(start + len(rows))
+            progress(done := done + len(rows))
     return torch.stack([activation for activation in gathered if activation is not None])
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], batch_rows: int) -> Iterator[Sequence[int]]:
+    """`batch_rows` rows each; short ones up to four times as many, because a pass costs more than their tokens."""
+    start = 0
+    while start < len(order):
+        stop = min(start + batch_rows, len(order))
+        while (
+            stop < min(start + 4 * batch_rows, len(order)) and (stop + 1 - start) * lengths[stop] <= 64 * batch_rows
+        ):
+            stop += 1
+        yield order[start:stop]
+        start = stop
 
 
 def read_sites(

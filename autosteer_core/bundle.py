@@ -13,11 +13,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from autosteer_core.errors import BundleRefused
-from autosteer_core.guarantee import Guarantee
+from autosteer_core.guarantee import Bounds, Guarantee
 from autosteer_core.probe import Probe
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import SecondLook
-from autosteer_core.values import BundleId, Fingerprint, Modality, Pooling, Site
+from autosteer_core.values import BundleId, Fingerprint, GateAction, Modality, Pooling, Site
 
 FORMAT = 2
 PROBE, HEAD, LOOK = "probe.", "head.", "second_look."
@@ -130,14 +130,18 @@ def _bundle(card: dict[str, Any], tensors: dict[str, Tensor]) -> Bundle:
         sites=tuple(Site(int(site["layer"]), Pooling(site["pooling"])) for site in card["sites"]),
         probe=Probe.from_tensors(_named(tensors, PROBE)),
         head=RefusalHead.from_tensors(_named(tensors, HEAD), float(card["epsilon"]), tokens and int(tokens)),
-        guarantee=Guarantee(**card["guarantee"]),
+        guarantee=_guarantee(card["guarantee"]),
         refusal=str(card["refusal"]),
-        gate_action=str(card["gate_action"]),
+        gate_action=GateAction(card["gate_action"]).value,
         report=dict(card["report"]),
-        slices={Modality(name): Guarantee(**found) for name, found in card["slices"].items()},
+        slices={Modality(name): _guarantee(found) for name, found in card["slices"].items()},
         second_look=look and SecondLook(Probe.from_tensors(_named(tensors, LOOK)), look["threshold"], look["every"]),
         refusals={str(group): str(text) for group, text in card["refusals"].items()},
     )
+
+
+def _guarantee(values: dict[str, Any]) -> Guarantee:
+    return Guarantee(**values | {"bounds": Bounds(values["bounds"])})
 
 
 def _card(files: dict[str, bytes]) -> dict[str, Any]:

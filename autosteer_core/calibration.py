@@ -89,7 +89,7 @@ class _Material:
 
 
 def calibrate(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions, say: Say) -> Calibration:
-    """Fit everything on one part of the items and measure on another; twins and sources are never divided.
+    """Fit everything on one part of the items and measure on another; units are never divided.
 
     Raises:
         UserMistake: unlabelled items, one label only, or too few for the bound.
@@ -144,7 +144,8 @@ def _shift(material: _Material, sites: Sequence[Site], traffic: Sequence[Item], 
     say(f"reading {len(traffic)} items of the traffic")
     prompts = [material.backbone.encode(item) for item in traffic]
     seen_MD = read_sites(material.backbone, prompts, sites, material.options.batch_rows)
-    return importance(material.data.side_by_side(sites).numpy(), seen_MD.numpy(), material.options.shift_cap)
+    fitted = np.concatenate([material.rows.train, material.rows.validation])
+    return importance(material.data.side_by_side(sites).numpy(), fitted, seen_MD.numpy(), material.options.shift_cap)
 
 
 def _head(material: _Material) -> Any:
@@ -185,9 +186,10 @@ def _with_best_action(material: _Material, bundle: Bundle, paper: Bundle | None)
     site, train = bundle.sites[0], material.data.take(material.rows.train)
     activation_ND = train.at(Site(site.layer, Pooling.LAST))
     shift = difference_of_means(site.layer, activation_ND[train.harmful_N], activation_ND[~train.harmful_N])
-    tuning = material.of(material.some(material.rows.validation, True, options.batch_rows))
+    tuning = material.of(material.some(material.rows.train, True, options.batch_rows))
     shift = best_strength(material.backbone, shift, tuning, decoding)
-    tried = material.of(material.some(material.rows.threshold, True, options.tried_rows))
+    # Not the threshold rows: those must have decided nothing else.
+    tried = material.of(material.some(material.rows.validation, True, options.tried_rows))
     found = compare_actions(material.backbone, bundle, tried, Baselines(shift, paper), decoding)
     described = {name: outcome.described() for name, outcome in found.items()}
     return replace(bundle, gate_action=clearly_best(found).value, report=bundle.report | {"gate_actions": described})

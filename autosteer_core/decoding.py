@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.errors import UserMistake
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import Readings
 from autosteer_core.steering import steered
@@ -80,6 +81,18 @@ def before_placeholder(backbone: Backbone, ids: Sequence[int]) -> list[int]:
     """An answer up to its first placeholder: what can be fed again beside the pictures of the prompt."""
     token = placeholder_id(backbone)
     return list(ids[: ids.index(token)] if token in ids else ids)
+
+
+def end_id(backbone: Backbone) -> int:
+    """The token that ends a taught refusal.
+
+    Raises:
+        UserMistake: the model names none.
+    """
+    stops = stop_ids(backbone)
+    if not stops:
+        raise UserMistake("the model names no token that ends an answer: set eos_token_id in its generation_config")
+    return min(stops)
 
 
 def stop_ids(backbone: Backbone) -> frozenset[int]:

@@ -11,11 +11,11 @@ class Engine(Protocol):
     """Judges or answers items; a single bad item costs only its own row."""
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
-        """Risk only: allow, flag or error."""
+        """Risk only: allow, flag, review or error."""
         ...
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
-        """Risk, then an answer, a refusal or an error."""
+        """Risk, then an answer, a refusal, a review or an error."""
         ...
 
 

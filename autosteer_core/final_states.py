@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from autosteer_core.backbones.base import Backbone, Prompt
-from autosteer_core.decoding import before_placeholder, decode, stop_ids
+from autosteer_core.decoding import before_placeholder, decode, end_id
 
 BATCH_ROWS = 16
 
@@ -52,7 +52,7 @@ def last_states(backbone: Backbone, prompts: Sequence[Prompt], counts: Sequence[
 def answer_states(backbone: Backbone, prompts: Sequence[Prompt], tokens: int) -> States:
     """States along the first `tokens` of the model's own greedy answers."""
     answers = [
-        before_placeholder(backbone, answer.ids) or [min(stop_ids(backbone))]
+        before_placeholder(backbone, answer.ids) or [end_id(backbone)]
         for start in range(0, len(prompts), BATCH_ROWS)
         for answer in decode(backbone, prompts[start : start + BATCH_ROWS], tokens)
     ]

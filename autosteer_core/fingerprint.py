@@ -11,7 +11,7 @@ from autosteer_core.values import Fingerprint
 
 
 def fingerprint(model: nn.Module, processor: Any) -> Fingerprint:
-    """SHA-256 over every parameter's and buffer's bytes in memory and the processor's whole configuration.
+    """SHA-256 over every parameter's and buffer's bytes in memory, tokenizer, template and image processor.
 
     What is hashed is what will run, so a folder changed after loading, a different dtype or quantised weights
     cannot pass. A text-only family has its tokenizer in place of a processor.

@@ -75,7 +75,7 @@ def choose_threshold(
     thresholds in order and stopping at the first failure keeps confidence 1 - delta (fixed-sequence testing).
 
     Raises:
-        UserMistake: too few items of the bounded kind to prove alpha at all.
+        UserMistake: too few items of the bounded kind to prove alpha at all, or no threshold keeps it.
     """
     if bounds is Bounds.MISSES:
         threshold = _edge(harmful_risk, alpha, delta, "harmful", lambda ranked, allowed: ranked[allowed])
@@ -84,7 +84,13 @@ def choose_threshold(
         threshold = _edge(
             benign_risk, alpha, delta, "benign", lambda ranked, allowed: np.nextafter(ranked[-1 - allowed], 2.0)
         )
-    return guarantee_at(min(threshold, 1.0), harmful_risk, benign_risk, alpha, delta, bounds)
+    found = guarantee_at(min(threshold, 1.0), harmful_risk, benign_risk, alpha, delta, bounds)
+    if bounds is Bounds.FALSE_REFUSALS and found.false_refusal_bound > alpha:
+        raise UserMistake(
+            f"{found.false_refusals} of {found.benign} benign items have a risk of 1, so no threshold keeps false "
+            f"refusals below {alpha:.0%}: look at their labels"
+        )
+    return found
 
 
 def _edge(

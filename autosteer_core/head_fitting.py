@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from autosteer_core.backbones.base import Backbone, Prompt
-from autosteer_core.decoding import stop_ids
+from autosteer_core.decoding import end_id
 from autosteer_core.final_states import States, answer_states, final_states, mean_losses, output_weight
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.refusals import Wordings
@@ -98,7 +98,7 @@ def refusal_states(
     backbone: Backbone, prompts: Sequence[Prompt], groups: Sequence[str], options: HeadOptions
 ) -> States:
     """States along one refusal per prompt, its sentences in turn, including the token that ends it."""
-    stop = min(stop_ids(backbone))
+    stop = end_id(backbone)
     targets = []
     for row, (group, language) in enumerate(zip(groups, _languages(backbone, prompts, options), strict=True)):
         sentences = options.wordings.of(group, language)

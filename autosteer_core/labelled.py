@@ -7,6 +7,8 @@ from enum import StrEnum
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
@@ -18,7 +20,7 @@ FEW, MANY = 5, 10
 
 
 class HoldOut(StrEnum):
-    """What is held out whole: a source, or a pair; `auto` takes sources where there are enough of them."""
+    """What is held out whole: sources with their pairs, or pairs; `auto` takes sources where there are enough."""
 
     AUTO = "auto"
     SOURCE = "source"
@@ -80,7 +82,7 @@ class Split:
 
 
 def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut = HoldOut.AUTO) -> Labelled:
-    """Items without a pair stand alone, items without a source share the source of their pair.
+    """Items without a pair stand alone, items without a source make a source with their pair.
 
     Raises:
         UserMistake: an item has no label, or one of the two labels does not occur.
@@ -104,8 +106,18 @@ def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut 
         np.array(pairs),
         np.array(sources),
         np.array([item.modality.value for item in items]),
-        np.array(sources if by_source else pairs),
+        _joined(pairs, sources) if by_source else np.array(pairs),
     )
+
+
+def _joined(pairs: Sequence[str], sources: Sequence[str]) -> NDArray[np.str_]:
+    """Rows that share a pair or a source, directly or through other rows, are one unit."""
+    _, pair_N = np.unique(pairs, return_inverse=True)
+    _, source_N = np.unique(sources, return_inverse=True)
+    nodes = pair_N.max() + source_N.max() + 2
+    links = coo_array((np.ones(len(pairs)), (pair_N, pair_N.max() + 1 + source_N)), shape=(nodes, nodes))
+    _, unit = connected_components(links, directed=False)
+    return np.array([str(unit[place]) for place in pair_N])
 
 
 def split(data: Labelled, seed: int) -> Split:

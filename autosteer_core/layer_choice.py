@@ -76,7 +76,7 @@ def _forward_selection(
 ) -> tuple[list[Site], list[float]]:
     best = max(means, key=lambda site: means[site])
     sites, together = [best], [means[best]]
-    while len(sites) < count:
+    while len(sites) < min(count, len(risks)):
         tried = {
             site: mean_recall(data, np.mean([risks[one] for one in [*sites, site]], axis=0))
             for site in risks

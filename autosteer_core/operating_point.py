@@ -124,7 +124,7 @@ def _gates(
 
 def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
     return {
-        "auroc": float(roc_auc_score(harmful, risk)),
+        "auroc": float(roc_auc_score(harmful, risk)) if 0 < harmful.sum() < len(harmful) else float("nan"),
         "recall_at_1pct_false_positives": recall_at(risk[harmful], risk[~harmful], FALSE_POSITIVE_RATE),
         "expected_calibration_error": expected_calibration_error(risk, harmful),
     }

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
-from autosteer_core.decoding import placeholder_id, stop_ids
+from autosteer_core.decoding import end_id, placeholder_id
 from autosteer_core.errors import UserMistake
 from autosteer_core.final_states import States, last_states, output_weight
 from autosteer_core.guarantee import guarantee_at
@@ -145,7 +145,7 @@ def fit_paper_head(backbone: Backbone, harmful: Sequence[Prompt], options: Paper
 
 def question_and_refusal_states(backbone: Backbone, prompts: Sequence[Prompt], refusal: str) -> States:
     """States before each token after the last picture, or after the template's opening where there is none."""
-    ids = [*backbone.tokenizer(refusal, add_special_tokens=False)["input_ids"], min(stop_ids(backbone))]
+    ids = [*backbone.tokenizer(refusal, add_special_tokens=False)["input_ids"], end_id(backbone)]
     questions = [len(prompt.ids) - _question_start(backbone, prompt) for prompt in prompts]
     return last_states(
         backbone, [prompt.extended(ids) for prompt in prompts], [count + len(ids) for count in questions]
@@ -156,7 +156,7 @@ def _question_start(backbone: Backbone, prompt: Prompt) -> int:
     placeholder = placeholder_id(backbone)
     pictures = [place for place, token in enumerate(prompt.ids) if token == placeholder]
     # Nothing comes before the first token, so nothing can be asked to predict it.
-    return max(1, pictures[-1] + 1 if pictures else len(backbone.shared_prefix))
+    return max(1, pictures[-1] + 1 if pictures else len(backbone.opening))
 
 
 def _adamw(weights: Sequence[Tensor], schedule: Schedule) -> torch.optim.AdamW:

@@ -1,4 +1,4 @@
-"""The probe: one layer's activation in, a calibrated risk out."""
+"""The probe: the activations of its sites in, a calibrated risk out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from torch import Tensor
 class Probe:
     """Standardise, d-64-1 ReLU MLP, temperature, sigmoid (AutoSteer eq. 10, trained on plain logits).
 
-    Shapes: `mean` and `scale` (d,), `inner_weight` (h, d), `inner_bias` (h,), `outer_weight` (h,),
+    Shapes: `mean` and `scale` (d,), `inner_weight` (h, d), `inner_bias` (h,), `outer_weight` (h,).
     """
 
     mean: Tensor

@@ -12,7 +12,7 @@ from autosteer_core.errors import BadItem
 from autosteer_core.gate_actions import Responder, merge
 from autosteer_core.second_look import SecondLook
 from autosteer_core.values import Action, GateAction, Item, Verdict
-from autosteer_core.verdict_stages import answered, broken, check_steering, gated, looked_at
+from autosteer_core.verdict_stages import answered, broken, check_looks, check_steering, gated, looked_at
 
 
 class StaticEngine:
@@ -105,13 +105,16 @@ class StaticEngine:
         ]
 
     def _seen(self, look: SecondLook, prompt: Prompt, answer: Answer, verdict: Verdict) -> Verdict:
-        risks = answer.risks
-        borderline = any(abs(risk - look.threshold) < self._options.band for risk in risks)
-        readings = len(risks)
+        """What was read is what is published: a row that is decoded again takes its new answer too."""
+        check_looks(verdict, answer, look.every)
+        borderline = any(abs(risk - look.threshold) < self._options.band for risk in answer.risks)
+        readings = len(answer.risks)
         if borderline:
-            risks = self._responder.respond([prompt], [False])[0].risks
-            readings += len(risks)
-        return looked_at(verdict, readings, look.opens_after(risks), borderline=borderline)
+            answer = self._responder.respond([prompt], [False])[0]
+            check_looks(verdict, answer, look.every)
+            readings += len(answer.risks)
+        seen = looked_at(verdict, readings, look.opens_after(answer.risks), borderline=borderline)
+        return answered(seen, answer) if seen.opened_after is None else seen
 
     def _withdraw(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Answer once more, with an open gate, the rows whose unfinished answer the second look stopped.

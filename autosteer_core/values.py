@@ -69,7 +69,7 @@ class GateAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What the manifest's author knows of an item; used by calibration and evaluation only."""
+    """What the manifest's author knows of an item: for calibration, evaluation, and a group's refusal wording."""
 
     label: Label | None = None
     group: str | None = None

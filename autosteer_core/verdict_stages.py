@@ -70,3 +70,18 @@ def check_steering(verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.gate_open and verdict.steered_tokens == 0:
             raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
+
+
+def check_looks(verdict: Verdict, answer: Answer, every: int) -> None:
+    """An answer that was not read as often as its length asks for must not be published.
+
+    Raises:
+        StopWorker: readings are missing.
+    """
+    # The last token of the longest answer is never fed, so never read.
+    fed = len(answer.ids) - (answer.finish_reason == "length")
+    if len(answer.risks) < fed // every:
+        raise StopWorker(
+            f"item {verdict.item_id} had {len(answer.risks)} second looks at {fed} tokens, expected {fed // every}: "
+            "nothing is written"
+        )

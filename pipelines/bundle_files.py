@@ -16,6 +16,13 @@ def save_bundle(bundle: Bundle, address: str) -> None:
             raise UserMistake(f"{store.describe()} holds another bundle: choose a new --out")
 
 
+def refuse_another_bundle(address: str) -> None:
+    """Said before the work, not after it."""
+    store = open_store(address)
+    if any(store.keys(NAMES[0])):
+        raise UserMistake(f"{store.describe()} holds a bundle already: choose a new --out")
+
+
 def load_bundle(address: str | None) -> Bundle:
     """Read and check the bundle; raises UserMistake where there is none."""
     if address is None:

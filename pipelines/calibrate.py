@@ -16,7 +16,7 @@ from autosteer_core.refusals import Wordings
 from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
-from pipelines.bundle_files import save_bundle
+from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.settings import Settings
 from pipelines.wiring import all_items, load_backbone, open_items
 
@@ -49,12 +49,13 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     Raises:
         UserMistake: a row without a label, a broken row, too few rows, or another bundle at `out`.
     """
+    refuse_another_bundle(request.out)
     reader = open_items(request.manifest, request.columns)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
+    save_bundle(made.bundle, request.out)
     for name, control in made.controls.items():
         save_bundle(control, f"{request.out.rstrip('/')}/controls/{name}")
-    save_bundle(made.bundle, request.out)
     return Calibrated(made.bundle, request.out)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
@@ -52,7 +53,8 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    console.print(f"[red]error:[/red] {sentence}" if code != INTERRUPTED else sentence, highlight=False, markup=True)
+    said = escape(sentence)
+    console.print(f"[red]error:[/red] {said}" if code != INTERRUPTED else said, highlight=False, markup=True)
     sys.exit(code)
 
 

@@ -124,6 +124,8 @@ def _text_only(calibrated_on: str | None, items: EvaluationItems) -> list[Detect
     if calibrated_on is None:
         return []
     known = [item for item in stream(open_items(calibrated_on)) if item.annotation.label is not None]
+    if len({item.annotation.label for item in known}) < 2:
+        return []
     probe = text_probe([item.text for item in known], [item.annotation.label is Label.HARMFUL for item in known])
     asked = {item.item_id: item.text for item in stream(open_items(items.address)) if item.flaw is None}
     risk_N = np.asarray(probe.predict_proba(list(asked.values())))[:, 1]

@@ -1,6 +1,6 @@
 """The bundle against others that steer in another way: what they stop, whom they refuse, what a token costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from transformers import AutoConfig
@@ -9,7 +9,7 @@ from autosteer_core.evaluation import Rate
 from autosteer_core.metrics import Estimate
 from autosteer_core.questions import SetKind
 from autosteer_core.steering_cost import steering_cost
-from autosteer_core.table_one import SAMPLED_ATTACKS
+from autosteer_core.table_one import SAMPLED_ATTACKS, Line
 from pipelines.bundle_files import load_bundle
 from pipelines.evaluation_results import Evaluation
 from pipelines.evaluation_tables import shown_cell
@@ -40,5 +40,10 @@ def cost_table(found: Evaluation, settings: Settings) -> Table:
 def _pooled(found: Evaluation, metric: str, kind: SetKind) -> Mapping[str, Rate | Estimate]:
     """The line over all sets of a kind; of its only set where there is just one."""
     lines = [line for line in found.table if (line.metric, line.kind) == (metric, kind)]
-    pooled = [line for line in lines if line.scope == f"all {kind}"] or lines
+    pooled = [line for line in lines if line.scope == f"all {kind}" and line.modality == "mixed"]
+    pooled = pooled or [line for line in lines if line.scope == f"all {kind}"] if len(_sets(lines)) > 1 else lines
     return pooled[0].cells if pooled else {}
+
+
+def _sets(lines: Sequence[Line]) -> set[str]:
+    return {line.scope for line in lines if not line.scope.startswith("all ")}

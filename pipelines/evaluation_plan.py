@@ -62,7 +62,8 @@ def run_everything(
     seen = replace(seen, paired=paired_runs, attacked=runs.generate("attacked", ours, known[1]))
     sample = write_rows(out, "sample", address, sampled, ())
     for name, bundle in bundles.items():
-        if name != OURS and not same_edit(load_bundle(bundle), load_bundle(ours)):
+        steers = runs.settings.gate_action in (None, GateAction.STEER)
+        if name != OURS and not (steers and same_edit(load_bundle(bundle), load_bundle(ours))):
             seen.others[name] = runs.generate(slug(name), bundle, sample)
     _sweep(runs, seen, address, sweep_rows(questions, sweep, runs.settings.seed) if sweep else [], ours)
     return seen
@@ -70,7 +71,7 @@ def run_everything(
 
 def same_edit(one: Bundle, other: Bundle) -> bool:
     """Whether both steer a row in the same way: then the answers of one tell those of the other, gate by gate."""
-    if one.second_look or other.second_look or one.gate_action != other.gate_action:
+    if one.second_look or other.second_look or {one.gate_action, other.gate_action} != {GateAction.STEER.value}:
         return False
     parts = [to_files(replace(bundle, probe=other.probe)) for bundle in (one, other)]
     alike = one.head.epsilon == other.head.epsilon and one.head.tokens == other.head.tokens

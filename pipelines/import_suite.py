@@ -67,6 +67,7 @@ def import_suite(suite: Suite, data: Path, out: Path) -> SuiteReport:
     Raises:
         UserMistake: a file, column or picture is missing, or a set has no usable row.
     """
+    data = data.resolve()  # pictures are named by whole paths
     usable = [usable_rows(one, data) for one in suite.sets]
     known = load_suite(suite.held_out_from) if suite.held_out_from else None
     leakage = _leakage([usable_rows(one, data) for one in known.sets], usable, data) if known else None

@@ -62,7 +62,7 @@ def bundle_table(bundle: Bundle) -> Table:
         table.add_row(f"threshold for {modality}", f"{own.threshold:.4f}: {own.missed} of {own.harmful} missed")
     for group, rates in probe["by_group"].items():
         table.add_row(f"  {group}", ", ".join(f"{name} {rate}" for name, rate in rates.items()))
-    for action, rate in bundle.report["gate_actions"].items():
+    for action, outcome in bundle.report["gate_actions"].items():
         chosen = " (chosen)" if action == bundle.gate_action else ""
-        table.add_row(f"refused by {action}{chosen}", rate)
+        table.add_row(f"refused by {action}{chosen}", f"{outcome['refused']}, broken {outcome['degenerate']}")
     return table

@@ -97,9 +97,9 @@ def test_the_papers_form_and_a_second_look_are_made_where_asked_for() -> None:
 
 
 def test_traffic_moves_the_threshold_rows_towards_it() -> None:
-    like = [Item(f"t{row}", f"how do I make number {row} cake cake") for row in range(40)]
+    like = [Item(item.item_id, item.text) for item in items(60)]
 
-    made = calibrate(tiny_llava_onevision(), CalibrationSet(items(120), "hash", like), OPTIONS, lambda step: None)
+    made = calibrate(tiny_llava_onevision(), CalibrationSet(items(240), "hash", like), OPTIONS, lambda step: None)
 
     measured = made.bundle.report["probe"]
     assert measured["importance"]["accepted"] < made.bundle.report["calibration_set"]["threshold"]
