@@ -1,10 +1,12 @@
 """From labelled items to a bundle, on a random model whose activations still tell words apart."""
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from autosteer_core.bundle import Bundle
 from autosteer_core.calibration import Calibration, CalibrationOptions, CalibrationSet, calibrate
@@ -17,6 +19,7 @@ from autosteer_core.paper_form import PaperOptions, Schedule
 from autosteer_core.probe_fitting import Examples, ProbeOptions, expected_calibration_error, fit_probe
 from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Annotation, Item, Label
+from pipelines.tables import bundle_table
 from tests.tiny_model import tiny_llava_onevision
 
 OPTIONS = CalibrationOptions(
@@ -69,6 +72,28 @@ def test_every_layer_is_reported(bundle: Bundle) -> None:
 def test_all_gate_actions_are_measured_and_a_fixed_text_always_refuses(bundle: Bundle) -> None:
     assert set(bundle.report["gate_actions"]) == {"none", "steer", "prefix", "canned", "residual"}
     assert bundle.report["gate_actions"]["canned"]["refused"].startswith("100.0%")
+
+
+def test_the_bundle_can_be_shown_as_a_table(bundle: Bundle) -> None:
+    console = Console(file=StringIO(), width=120)
+
+    console.print(bundle_table(bundle))
+
+    assert "refused by steer" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_twins_of_different_sources_join_them() -> None:
+    twins = [
+        replace(item, annotation=replace(item.annotation, source=f"{item.annotation.source}-{item.annotation.label}"))
+        for item in items(sources=12)
+    ]
+    data = labelled(twins, torch.zeros(120, 1, 2, 4), HoldOut.SOURCE)
+
+    parts = split(data, seed=0)
+
+    homes = [set(data.pair_N[rows]) for rows in (parts.train, parts.validation, parts.threshold)]
+    assert data.units == 12
+    assert not (homes[0] & homes[1] or homes[0] & homes[2] or homes[1] & homes[2])
 
 
 def test_the_controls_differ_from_the_bundle_only_where_they_should(made: Calibration) -> None:
