@@ -40,7 +40,7 @@ evaluate: $(VENV)/.demo ## calibrate on public text sets in DATA, evaluate on ot
 	test -f $(EVALUATE)/bundle/card.json || $(BIN)/autosteer calibrate $(EVALUATE)/calibration.parquet \
 	  --out $(EVALUATE)/bundle --bounds false-refusals --alpha 0.05 --set hold_out=pair --set paper_form=true
 	$(BIN)/autosteer evaluate public-text --data $(DATA) --bundle $(EVALUATE)/bundle --out $(EVALUATE)/evaluation \
-	  --calibrated-on $(EVALUATE)/calibration.parquet --sample 24 --sweep 24 --set max_new_tokens=32
+	  --calibrated-on $(EVALUATE)/calibration.parquet --sample 16 --sweep 16 --set max_new_tokens=32
 
 chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print the table by modality
 	$(BIN)/python -m pipelines.toy_chameleon
