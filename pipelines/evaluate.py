@@ -19,13 +19,13 @@ from autosteer_core.values import Label
 from infra.open_store import open_store
 from pipelines.bundle_files import load_bundle
 from pipelines.evaluation_conditions import GATE_ALONE, answered_pairs, conditions_of, detectors_of, sweep_of
-from pipelines.evaluation_items import EvaluationItems, evaluation_items, find_leaks, stream
+from pipelines.evaluation_items import EvaluationItems, evaluation_items, find_leaks
 from pipelines.evaluation_plan import OURS, Seen, controls_of, judge_everything, run_everything
 from pipelines.evaluation_report import evaluation_html
 from pipelines.evaluation_results import Evaluation, guarantee_checks, tables_of
 from pipelines.evaluation_runs import shown_runs
 from pipelines.settings import Settings
-from pipelines.wiring import open_items
+from pipelines.wiring import open_items, stream
 from workers.local_ray import local_ray
 
 TEXT_ONLY = "n-gram text"

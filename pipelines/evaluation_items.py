@@ -1,7 +1,7 @@
 """What is evaluated: a suite made into one manifest, or a labelled manifest as it is; and the rows chosen from it."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -10,15 +10,15 @@ from typing import Any
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.leakage import Leakage, leakage_between, traces_of
-from autosteer_core.ports import BlobStore, ManifestReader
+from autosteer_core.ports import BlobStore
 from autosteer_core.questions import Question, SetKind
-from autosteer_core.values import Item, Part, PartId
+from autosteer_core.values import Item
 from infra.item_files import items_to_parquet
 from infra.open_store import open_store, scheme_of
 from infra.suite_manifest import SuiteFacts, suite_facts
 from pipelines.import_suite import import_suite
 from pipelines.suite import load_suite, shipped_suites
-from pipelines.wiring import open_items
+from pipelines.wiring import open_items, stream
 
 ITEMS, IMPORTED = "items.parquet", "import.json"
 _ITEMS_PER_FILE = 1024
@@ -91,12 +91,6 @@ def _question(item: Item, facts: SuiteFacts | None) -> Question:
             f"item {item.item_id} has no label: an evaluation needs `harmful` or `benign` for every row"
         )
     return Question(item.item_id, note.group_name, SetKind(note.label.value), str(item.modality), unit)
-
-
-def stream(manifest: ManifestReader) -> Iterator[Item]:
-    """Every item, one after the other."""
-    for name, rows, _ in manifest.files():
-        yield from manifest.items(Part(PartId(name), name, 0, rows))
 
 
 def find_leaks(calibrated_on: str | None, items: EvaluationItems) -> Leakage | None:

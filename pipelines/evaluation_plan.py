@@ -11,10 +11,10 @@ from autosteer_core.values import GateAction, Item
 from infra.item_files import items_to_parquet
 from infra.open_store import open_store
 from pipelines.bundle_files import load_bundle, save_bundle
-from pipelines.evaluation_items import put_same, stream, write_rows
+from pipelines.evaluation_items import put_same, write_rows
 from pipelines.evaluation_runs import Runs, Verdicts
 from pipelines.hub_judges import exchange_text
-from pipelines.wiring import open_items
+from pipelines.wiring import open_items, stream
 
 OURS = "gated"
 CONTROLS = "controls/"

@@ -1,6 +1,6 @@
 """The only place that chooses adapters: model family, engine, queue, store, manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -77,6 +77,12 @@ def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Leas
     return verdicts_to_parquet(verdicts, provenance | {"part_id": str(lease.part.part_id)})
 
 
+def stream(manifest: ManifestReader) -> Iterator[Item]:
+    """Every item, one after the other."""
+    for name, rows, _ in manifest.files():
+        yield from manifest.items(Part(PartId(name), name, 0, rows))
+
+
 def all_items(manifest: ManifestReader) -> list[Item]:
     """Every item of a manifest that fits in memory; for calibration sets."""
-    return [item for name, rows, _ in manifest.files() for item in manifest.items(Part(PartId(name), name, 0, rows))]
+    return list(stream(manifest))

@@ -20,20 +20,11 @@ from autosteer_core.second_look import SecondLook, looking
 from autosteer_core.second_look_fitting import LookOptions, fit_second_look, measure_second_look
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Action, GateAction, Item, Verdict
-from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
+from tests.tiny_items import mixed_items
 from tests.tiny_model import tiny_llava_onevision
 
-WORDS = ["cake", "home", "picture", "sorry", "what", "make", "how", "do"]
-ITEMS = [
-    Item(
-        f"item-{row}",
-        " ".join(WORDS[: row % 7 + 1]) + f" {row}",
-        (png(size=(30 + row, 40)),) if row % 3 == 0 else (),
-        row,
-    )
-    for row in range(12)
-]
+ITEMS = mixed_items(12)
 OPTIONS = EngineOptions(batch_rows=12, max_new_tokens=9, band=0.0)
 EVERY = 2
 

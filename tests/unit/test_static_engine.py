@@ -12,20 +12,11 @@ from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Action, Annotation, Fingerprint, Flaw, GateAction, Item, Verdict
-from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
+from tests.tiny_items import mixed_items
 from tests.tiny_model import tiny_llava_onevision
 
-WORDS = ["cake", "home", "picture", "sorry", "what", "make", "how", "do"]
-ITEMS = [
-    Item(
-        f"item-{row}",
-        " ".join(WORDS[: row % 7 + 1]) + f" {row}",
-        (png(size=(30 + row, 40)),) if row % 3 == 0 else (),
-        row,
-    )
-    for row in range(16)
-]
+ITEMS = mixed_items(16)
 OPTIONS = EngineOptions(batch_rows=16, max_new_tokens=6)
 
 
