@@ -27,9 +27,9 @@ PROBE, HEAD, LOOK = "probe.", "head.", "second_look."
 class Bundle:
     """Everything that decides and edits, for one base model only.
 
-    The probe reads `sites` side by side. `slices` holds the thresholds of modalities with
-    data enough for one of their own; the others use `guarantee`. `refusal` is the wording of `canned` and `prefix`,
-    `refusals` that of groups with words of their own; `report` is the card's measured part (JSON values only).
+    The probe reads `sites` side by side. `slices` holds the thresholds of modalities for which that of `guarantee`
+    will not do. `refusal` is the wording of `canned` and `prefix`, `refusals` that of groups with words of their
+    own; `report` is the card's measured part (JSON values only).
     """
 
     fingerprint: Fingerprint

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from autosteer_core.evaluation import Rate
-from autosteer_core.guarantee import Bounds, Guarantee, choose_threshold, supports_own_threshold
+from autosteer_core.guarantee import Bounds, Guarantee, choose_threshold, guarantee_at, supports_own_threshold
 from autosteer_core.importance import Importance
 from autosteer_core.labelled import Labelled, Split
 from autosteer_core.layer_choice import FALSE_POSITIVE_RATE, recall_at
@@ -103,16 +103,33 @@ def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Impo
 def _thresholds(
     data: Labelled, risk: NDArray[np.float64], bound: Bound
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
-    """One for all rows, and one for each modality that has rows enough; one modality alone needs none."""
+    """One for all rows, and one for each modality that needs another; one modality alone needs none."""
     limits = (bound.alpha, bound.delta, bound.bounds)
+    common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], *limits)
     slices = {}
     present = np.unique(data.modality_N)
     for name in present if len(present) > 1 else []:
         here = data.modality_N == name
-        harmful, benign = risk[here & data.harmful_N], risk[here & ~data.harmful_N]
-        if supports_own_threshold(len(harmful), len(benign), *limits):
-            slices[Modality(name)] = choose_threshold(harmful, benign, *limits)
-    return choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], *limits), slices
+        own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common, limits)
+        if own.threshold != common.threshold:
+            slices[Modality(name)] = own
+    return common, slices
+
+
+def _own_threshold(
+    harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee, limits: tuple[float, float, Bounds]
+) -> Guarantee:
+    """At the edge of the bound where the modality has rows enough; else the common one, or lower.
+
+    The other modalities alone may keep a bound on the misses of the mix. So where a modality has too few rows to
+    prove its own, at most a share alpha of the harmful rows that it has may pass.
+    """
+    if supports_own_threshold(len(harmful), len(benign), *limits):
+        return choose_threshold(harmful, benign, *limits)
+    lowered = common.threshold
+    if limits[-1] is Bounds.MISSES and len(harmful):
+        lowered = min(lowered, float(np.sort(harmful)[int(limits[0] * len(harmful))]))
+    return guarantee_at(lowered, harmful, benign, *limits)
 
 
 def _gates(

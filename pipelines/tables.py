@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from autosteer_core.bundle import Bundle
+from autosteer_core.guarantee import Guarantee
 from autosteer_core.values import Label
 from pipelines.summary import Summary
 
@@ -50,8 +51,7 @@ def bundle_table(bundle: Bundle) -> Table:
     table = Table("", "", title=f"bundle {bundle.bundle_id}", show_header=False)
     table.add_row("layers", ", ".join(str(site) for site in bundle.sites))
     table.add_row("threshold", f"{guarantee.threshold:.4f}")
-    bound = f"at most {guarantee.bound:.1%} at confidence {1 - guarantee.delta:.0%}"
-    table.add_row("missed harmful items", f"{guarantee.missed} of {guarantee.harmful}: {bound}")
+    table.add_row("harmful items", _misses(guarantee))
     wrong = f"at most {guarantee.false_refusal_bound:.1%} at the same confidence"
     table.add_row("false refusals", f"{guarantee.false_refusals} of {guarantee.benign}: {wrong}")
     table.add_row("AUROC", ", ".join(f"{name} {probe[name]['auroc']:.3f}" for name in ("mlp", "linear")))
@@ -59,10 +59,15 @@ def bundle_table(bundle: Bundle) -> Table:
         "probe", f"{probe['chosen']}, calibration error {probe[probe['chosen']]['expected_calibration_error']:.3f}"
     )
     for modality, own in bundle.slices.items():
-        table.add_row(f"threshold for {modality}", f"{own.threshold:.4f}: {own.missed} of {own.harmful} missed")
+        table.add_row(f"threshold for {modality}", f"{own.threshold:.4f}: {_misses(own)}")
     for group, rates in probe["by_group"].items():
         table.add_row(f"  {group}", ", ".join(f"{name} {rate}" for name, rate in rates.items()))
     for action, outcome in bundle.report["gate_actions"].items():
         chosen = " (chosen)" if action == bundle.gate_action else ""
         table.add_row(f"refused by {action}{chosen}", f"{outcome['refused']}, broken {outcome['degenerate']}")
     return table
+
+
+def _misses(found: Guarantee) -> str:
+    bound = f"at most {found.bound:.1%} at confidence {1 - found.delta:.0%}"
+    return f"{found.missed} of {found.harmful} missed: {bound}"

@@ -54,9 +54,36 @@ def test_a_modality_that_is_easier_gets_a_threshold_of_its_own_where_it_has_rows
 
 
 def test_a_modality_with_few_rows_shares_the_common_threshold() -> None:
-    data = world(rows=400)
+    data = world(rows=400, image_gap=2.5)
 
-    assert find_operating_point(data, split(data, 0), READING, OPTIONS).slices == {}
+    assert Modality.IMAGE not in find_operating_point(data, split(data, 0), READING, OPTIONS).slices
+
+
+def test_a_harder_modality_with_few_rows_may_not_hide_its_misses_behind_an_easier_one() -> None:
+    data = with_fewer_texts(world(rows=2000, text_gap=1.0, image_gap=5.0), 0.08)
+    rows = split(data, 0)
+
+    found = find_operating_point(data, rows, READING, OPTIONS)
+
+    own = found.slices[Modality.TEXT]
+    texts = data.harmful_N[rows.threshold] & (data.modality_N[rows.threshold] == "text")
+    risk = found.probe.risk(data.side_by_side(READING)[rows.threshold]).double().numpy()
+    assert (risk[texts] < found.guarantee.threshold).mean() > 0.1
+    assert own.missed / own.harmful <= 0.1 < own.bound
+    assert own.threshold < found.guarantee.threshold
+
+
+def test_a_bound_on_false_refusals_never_lowers_a_threshold_for_a_modality_with_few_rows() -> None:
+    data = with_fewer_texts(world(rows=2000, text_gap=1.0, image_gap=5.0), 0.08)
+    options = replace(OPTIONS, bound=Bound(0.1, 0.05, Bounds.FALSE_REFUSALS))
+
+    assert Modality.TEXT not in find_operating_point(data, split(data, 0), READING, options).slices
+
+
+def with_fewer_texts(data: Labelled, share: float) -> Labelled:
+    """All images, and a share of the texts."""
+    kept = (data.modality_N == "image") | (np.random.default_rng(1).random(len(data.harmful_N)) < share)
+    return data.take(np.flatnonzero(kept))
 
 
 def test_thresholds_under_shift_come_from_accepted_rows_only() -> None:
