@@ -20,7 +20,7 @@ Encode = Callable[[Sequence[Verdict], Lease], bytes]
 class WorkerOptions:
     """A lease must outlast one chunk: it is renewed from this loop, so a stuck loop loses it."""
 
-    lease_seconds: float = 120.0
+    lease_seconds: float = 300.0
     chunk_rows: int = 16
 
 

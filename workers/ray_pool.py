@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 
 from autosteer_core.errors import AutosteerError, UserMistake
 from autosteer_core.ports import PartQueue
@@ -44,12 +44,13 @@ class ModelWorker:
         self._stopping = True
 
 
-ModelWorkerActor = ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)(ModelWorker)
+# Replaced by the pool, not restarted by Ray: every call to an actor that is restarting fails like one more death.
+ModelWorkerActor = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2)(ModelWorker)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """`max_deaths` bounds restarts over the whole run; each waits `backoff_seconds` times the deaths so far."""
+    """`max_deaths` bounds replacements over the whole run; each waits `backoff_seconds` times the deaths so far."""
 
     workers: int = 2
     gpus_per_worker: float = 0.0
@@ -136,15 +137,17 @@ class Pool:
                 ray.get(call)
                 # Nothing to claim, but another worker still holds a part that it may lose.
                 time.sleep(self.options.poll_seconds / 5)
-            except RayActorError as error:
-                # The call may or may not have run: the lease and the commit record decide, never Ray.
-                self._bury_dead(name, error)
             except UserMistake:
                 raise
             except (AutosteerError, RayError) as error:
                 self._replace(name, error)
 
-    def _bury_dead(self, name: str, error: Exception) -> None:
+    def _replace(self, name: str, error: Exception) -> None:
+        """A worker that died or raised cannot be trusted any more: its process goes, a new one comes.
+
+        Its call may or may not have run: the lease and the commit record decide, never Ray.
+        """
+        ray.kill(self._actors.pop(name))
         self.deaths += 1
         log.warning("%s died (%s), death %d of the run", name, type(error).__name__, self.deaths)
         if self.deaths > self.options.max_deaths:
@@ -154,13 +157,8 @@ class Pool:
         ray.get(self._broker.forfeit.remote(name, f"{name} died"))
         time.sleep(min(5.0, self.options.backoff_seconds * self.deaths))
 
-    def _replace(self, name: str, error: Exception) -> None:
-        """A worker that raised cannot be trusted any more: its process goes, a new one comes."""
-        ray.kill(self._actors.pop(name))
-        self._bury_dead(name, error)
-
     def _kill_stuck(self) -> None:
         for name in ray.get(self._broker.overdue.remote(self.clock())):
             if name in self._actors:
                 log.error("%s has not renewed its lease in time: its process is killed", name)
-                ray.kill(self._actors[name], no_restart=False)
+                ray.kill(self._actors[name])

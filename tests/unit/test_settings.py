@@ -16,7 +16,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monk
 
     settings = load_settings(file, workers=5)
 
-    assert (settings.workers, settings.batch_rows, settings.max_new_tokens, settings.lease_seconds) == (5, 4, 3, 120)
+    assert (settings.workers, settings.batch_rows, settings.max_new_tokens, settings.lease_seconds) == (5, 4, 3, 300)
 
 
 def test_yaml_is_read_too(tmp_path: Path) -> None:
