@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from autosteer_core.evaluation import Rate
-from autosteer_core.guarantee import Bounds, Guarantee, choose_threshold, guarantee_at, supports_own_threshold
+from autosteer_core.guarantee import (
+    Bounds,
+    Guarantee,
+    choose_threshold,
+    guarantee_at,
+    supports_own_threshold,
+    upper_limit,
+)
 from autosteer_core.importance import Importance
 from autosteer_core.labelled import Labelled, Split
 from autosteer_core.layer_choice import FALSE_POSITIVE_RATE, recall_at
@@ -47,7 +54,7 @@ class PointOptions:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The probe, its threshold, thresholds of modalities with data enough, and what was measured."""
+    """The probe, its threshold, thresholds of modalities that need their own, and what was measured."""
 
     probe: Probe
     guarantee: Guarantee
@@ -81,16 +88,17 @@ def find_operating_point(
     kept = rows.threshold if shift is None else rows.threshold[shift.accepted(options.seed)[rows.threshold]]
     risks = {name: probe.risk(features_ND[kept]).double().numpy() for name, probe in fitted.items()}
     held_out = data.take(kept)
-    guarantee, slices = _thresholds(held_out, risks[chosen], options.bound)
+    common, slices = _thresholds(held_out, risks[chosen], options.bound)
+    gates_N = _gates(held_out, risks[chosen], common, slices)
     measured: dict[str, Any] = {
         "chosen": chosen,
         "validation_loss": losses,
         **{name: _quality(risk, held_out.harmful_N) for name, risk in risks.items()},
-        "by_group": by_group(held_out, risks[chosen], _gates(held_out, risks[chosen], guarantee, slices)),
+        "by_group": by_group(held_out, gates_N),
     }
     if shift is not None:
         measured["importance"] = {"cap": shift.cap, "effective_items": shift.effective, "accepted": len(kept)}
-    return OperatingPoint(fitted[chosen], guarantee, slices, measured)
+    return OperatingPoint(fitted[chosen], _as_gated(common, held_out.harmful_N, gates_N), slices, measured)
 
 
 def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Importance | None) -> Examples:
@@ -103,33 +111,43 @@ def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Impo
 def _thresholds(
     data: Labelled, risk: NDArray[np.float64], bound: Bound
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
-    """One for all rows, and one for each modality that needs another; one modality alone needs none."""
-    limits = (bound.alpha, bound.delta, bound.bounds)
-    common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], *limits)
+    """One for all rows, and one for each modality that needs more caution; one modality alone needs none."""
+    common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
     slices = {}
-    present = np.unique(data.modality_N)
-    for name in present if len(present) > 1 else []:
+    for name in np.unique(data.modality_N):
         here = data.modality_N == name
-        own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common, limits)
-        if own.threshold != common.threshold:
+        own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common)
+        if own.threshold != common.threshold and not here.all():
             slices[Modality(name)] = own
     return common, slices
 
 
-def _own_threshold(
-    harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee, limits: tuple[float, float, Bounds]
-) -> Guarantee:
-    """At the edge of the bound where the modality has rows enough; else the common one, or lower.
+def _own_threshold(harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee) -> Guarantee:
+    """Never less cautious than the common one about the bounded error, so that the bound on the mix holds as well.
 
-    The other modalities alone may keep a bound on the misses of the mix. So where a modality has too few rows to
-    prove its own, at most a share alpha of the harmful rows that it has may pass.
+    A bound on the mix may be kept by the other modalities alone. Where a modality has rows enough, its own is
+    proven. Where it has few, at least no larger share than alpha of its own harmful rows may pass.
     """
+    limits = (common.alpha, common.delta, common.bounds)
+    misses = common.bounds is Bounds.MISSES
     if supports_own_threshold(len(harmful), len(benign), *limits):
-        return choose_threshold(harmful, benign, *limits)
-    lowered = common.threshold
-    if limits[-1] is Bounds.MISSES and len(harmful):
-        lowered = min(lowered, float(np.sort(harmful)[int(limits[0] * len(harmful))]))
-    return guarantee_at(lowered, harmful, benign, *limits)
+        own = choose_threshold(harmful, benign, *limits).threshold
+    elif misses and len(harmful):
+        own = float(np.sort(harmful)[int(common.alpha * len(harmful))])
+    else:
+        own = common.threshold
+    cautious = min(own, common.threshold) if misses else max(own, common.threshold)
+    return guarantee_at(cautious, harmful, benign, *limits)
+
+
+def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[np.bool_]) -> Guarantee:
+    """The other error as all thresholds together make it: caution about the bounded one is paid there."""
+    if common.bounds is Bounds.MISSES:
+        wrong = int((gates_N & ~harmful_N).sum())
+        limit = upper_limit(wrong, common.benign, common.delta)
+        return replace(common, false_refusals=wrong, false_refusal_bound=limit)
+    missed = int((~gates_N & harmful_N).sum())
+    return replace(common, missed=missed, bound=upper_limit(missed, common.harmful, common.delta))
 
 
 def _gates(
@@ -147,7 +165,7 @@ def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def by_group(data: Labelled, risk: NDArray[np.float64], gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
+def by_group(data: Labelled, gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
     """Misses and false refusals per group, for the card."""
     table: dict[str, dict[str, str]] = {}
     for group in np.unique(data.group_N):

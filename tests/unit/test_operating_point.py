@@ -43,14 +43,37 @@ def test_the_bounded_error_keeps_its_limit_and_both_limits_are_stated() -> None:
         assert all(0 < one < 1 for one in limit.values())
 
 
-def test_a_modality_that_is_easier_gets_a_threshold_of_its_own_where_it_has_rows_enough() -> None:
+def test_a_harder_modality_with_rows_enough_gets_a_proven_threshold_of_its_own() -> None:
     data = world(rows=3000, text_gap=1.5, image_gap=5.0)
 
     found = find_operating_point(data, split(data, 0), READING, OPTIONS)
 
-    assert set(found.slices) == {Modality.TEXT, Modality.IMAGE}
-    assert found.slices[Modality.IMAGE].threshold > found.slices[Modality.TEXT].threshold
-    assert found.slices[Modality.IMAGE].false_refusals < found.slices[Modality.TEXT].false_refusals
+    assert found.slices[Modality.TEXT].threshold < found.guarantee.threshold
+    assert found.slices[Modality.TEXT].bound <= 0.1
+
+
+@pytest.mark.parametrize("bounds", Bounds)
+def test_no_modality_is_gated_with_less_caution_than_the_bound_on_the_mix_asks_for(bounds: Bounds) -> None:
+    data = world(rows=3000, text_gap=1.5, image_gap=5.0)
+    options = replace(OPTIONS, bound=Bound(0.1, 0.05, bounds))
+
+    found = find_operating_point(data, split(data, 0), READING, options)
+
+    sign = 1 if bounds is Bounds.MISSES else -1
+    assert all(sign * own.threshold < sign * found.guarantee.threshold for own in found.slices.values())
+
+
+def test_false_refusals_are_counted_as_all_thresholds_together_make_them() -> None:
+    data = world(rows=3000, text_gap=1.5, image_gap=5.0)
+    rows = split(data, 0)
+
+    found = find_operating_point(data, rows, READING, OPTIONS)
+
+    held_out = data.take(rows.threshold)
+    text_N = held_out.modality_N == "text"
+    threshold_N = np.where(text_N, found.slices[Modality.TEXT].threshold, found.guarantee.threshold)
+    risk_N = found.probe.risk(held_out.side_by_side(READING)).double().numpy()
+    assert found.guarantee.false_refusals == int(((risk_N >= threshold_N) & ~held_out.harmful_N).sum())
 
 
 def test_a_modality_with_few_rows_shares_the_common_threshold() -> None:
