@@ -26,7 +26,7 @@ class Decoder(Protocol):
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
     ) -> list[Answer]:
-        """One answer per request, in order; open rows are steered, with `look` the closed ones are read as they grow."""
+        """One answer per request, in order; open rows are steered, with `look` closed ones are read as they grow."""
         ...
 
 

@@ -1,6 +1,6 @@
 """From items to verdicts without an answer: encode, read the risk, decide the gate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autosteer_core.activations import read_sites
@@ -15,14 +15,6 @@ _AUDITED = {Action.ANSWER: Action.ALLOW, Action.REFUSE: Action.FLAG}
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """Prompts by the place of their item, and why the other items have none."""
-
-    prompts: Mapping[int, Prompt]
-    errors: Mapping[int, BadItem]
-
-
-@dataclass(frozen=True, slots=True)
 class RiskReader:
     """Reads items with the probe of one bundle."""
 
@@ -32,29 +24,24 @@ class RiskReader:
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
-        verdicts = self.judge(items, self.encode(items))
+        verdicts = self.judge(items, [self.encode(item) for item in items])
         return [replace(verdict, action=_AUDITED.get(verdict.action, verdict.action)) for verdict in verdicts]
 
-    def encode(self, items: Sequence[Item]) -> Encoded:
-        """A bad item costs its own row."""
-        prompts: dict[int, Prompt] = {}
-        errors: dict[int, BadItem] = {}
-        for place, item in enumerate(items):
-            try:
-                prompts[place] = self._encode(item)
-            except BadItem as error:
-                errors[place] = error
-        return Encoded(prompts, errors)
+    def encode(self, item: Item) -> Prompt | BadItem:
+        """The item as the model sees it, or why it cannot: a bad item costs its own row."""
+        try:
+            if item.flaw is not None:
+                raise BadItem(item.flaw.code, item.flaw.message)
+            return self.backbone.encode(item)
+        except BadItem as error:
+            return error
 
-    def judge(self, items: Sequence[Item], encoded: Encoded) -> list[Verdict]:
+    def judge(self, items: Sequence[Item], encoded: Sequence[Prompt | BadItem]) -> list[Verdict]:
         """A verdict without an answer for every item."""
-        prompts = encoded.prompts
-        risks = dict(zip(prompts, self._read(list(prompts.values())), strict=True))
+        risks = iter(self._read([prompt for prompt in encoded if not isinstance(prompt, BadItem)]))
         return [
-            broken(item, encoded.errors[place])
-            if place in encoded.errors
-            else self.decide(item, prompts[place], risks[place])
-            for place, item in enumerate(items)
+            broken(item, prompt) if isinstance(prompt, BadItem) else self.decide(item, prompt, next(risks))
+            for item, prompt in zip(items, encoded, strict=True)
         ]
 
     def decide(self, item: Item, prompt: Prompt, risk: float) -> Verdict:
@@ -62,11 +49,6 @@ class RiskReader:
         threshold = self.bundle.threshold(item.modality)
         borderline = abs(risk - threshold) < self.options.band
         return gated(item, self._read([prompt])[0] if borderline else risk, threshold, borderline=borderline)
-
-    def _encode(self, item: Item) -> Prompt:
-        if item.flaw is not None:
-            raise BadItem(item.flaw.code, item.flaw.message)
-        return self.backbone.encode(item)
 
     def _read(self, prompts: Sequence[Prompt]) -> list[float]:
         if not prompts:

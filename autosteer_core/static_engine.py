@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
 from autosteer_core.engine import EngineOptions
-from autosteer_core.errors import UserMistake
+from autosteer_core.errors import BadItem, UserMistake
 from autosteer_core.finishing import Finisher
 from autosteer_core.request import Request, request_of
 from autosteer_core.risk_reading import RiskReader
@@ -31,15 +31,18 @@ class StaticEngine:
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Rows of similar length are decoded together; the result is in the order of `items`."""
-        encoded = self._reader.encode(items)
+        encoded = [self._reader.encode(item) for item in items]
         verdicts = self._reader.judge(items, encoded)
-        order = [place for place, verdict in enumerate(verdicts) if verdict.flaw is None]
-        order.sort(key=lambda place: len(encoded.prompts[place].ids))
-        for start in range(0, len(order), self._options.batch_rows):
-            places = order[start : start + self._options.batch_rows]
-            requests = [request_of(items[place], encoded.prompts[place], self._options) for place in places]
-            rows = self._answer(requests, [verdicts[place] for place in places])
-            for place, verdict in zip(places, rows, strict=True):
+        asked = [
+            (place, request_of(items[place], prompt, self._options))
+            for place, prompt in enumerate(encoded)
+            if not isinstance(prompt, BadItem) and verdicts[place].flaw is None
+        ]
+        asked.sort(key=lambda each: len(each[1].prompt.ids))
+        for start in range(0, len(asked), self._options.batch_rows):
+            batch = asked[start : start + self._options.batch_rows]
+            rows = self._answer([request for _, request in batch], [verdicts[place] for place, _ in batch])
+            for (place, _), verdict in zip(batch, rows, strict=True):
                 verdicts[place] = verdict
         return verdicts
 
