@@ -37,11 +37,12 @@ class SlotLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write one token a row, (N, heads, 1, d); what the rows in flight have so far, cut to the longest."""
-        aim = self._aim
-        self.keys[aim.rows_N, :, aim.places_N] = key_states[:, :, 0]
-        self.values[aim.rows_N, :, aim.places_N] = value_states[:, :, 0]
-        rows = len(key_states)
-        return self.keys[:rows, :, : aim.seen], self.values[:rows, :, : aim.seen]
+        # A model may be spread over devices, block by block.
+        rows_N, places_N = (index_N.to(key_states.device) for index_N in (self._aim.rows_N, self._aim.places_N))
+        self.keys[rows_N, :, places_N] = key_states[:, :, 0]
+        self.values[rows_N, :, places_N] = value_states[:, :, 0]
+        rows, seen = len(key_states), self._aim.seen
+        return self.keys[:rows, :, :seen], self.values[:rows, :, :seen]
 
     def put(self, slot: int, keys_HTD: Tensor, values_HTD: Tensor, used: int) -> None:
         """A prompt into a slot; `used` places hold what was there before."""
@@ -98,8 +99,9 @@ class SlotCache(Cache):
         """A prefilled row's own tokens (`own_T` is False at padding) into a slot."""
         own = own_T.nonzero().flatten()
         for layer, prefilled in zip(self.layers, prompts.layers, strict=True):
-            keys_HTD = prefilled.keys[row].index_select(1, own)
-            values_HTD = prefilled.values[row].index_select(1, own)
+            keys_HTD, values_HTD = (
+                states[row].index_select(1, own.to(states.device)) for states in (prefilled.keys, prefilled.values)
+            )
             layer.put(slot, keys_HTD, values_HTD, self._used[slot])
         self._used[slot] = len(own)
 

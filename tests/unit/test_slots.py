@@ -114,6 +114,28 @@ def test_two_bundles_in_flight_answer_as_each_does_alone(backbone: ChatBackbone)
         assert gates == {True, False}
 
 
+def test_closed_rows_have_bit_equal_logits_beside_steered_neighbours(backbone: ChatBackbone) -> None:
+    bundle = tiny_bundle(backbone)
+    prompts = sorted((backbone.encode(item) for item in mixed_items(6)), key=lambda prompt: len(prompt.ids))
+    gates = [True, False, False, True, False, True]
+
+    def logits(gates: list[bool]) -> list[Tensor]:
+        seen: list[Tensor] = []
+        handle = backbone.head.register_forward_hook(lambda module, args, output: seen.append(output[:, -1]))
+        try:
+            SlotDecoder(backbone, 6).decode(bundle, [Request(prompt, 4) for prompt in prompts], gates, look=False)
+        finally:
+            handle.remove()
+        return seen
+
+    mixed, plain = logits(gates), logits([False] * 6)
+
+    assert len(mixed) == len(plain) == 4
+    for step in range(4):
+        for row, gate in enumerate(gates):
+            assert torch.equal(mixed[step][row], plain[step][row]) is not gate
+
+
 def test_the_edit_lasts_as_many_tokens_as_the_head_says(backbone: ChatBackbone) -> None:
     bundle = tiny_bundle(backbone)
     bundle = replace(bundle, head=replace(bundle.head, tokens=2))
@@ -218,6 +240,16 @@ def test_generation_settings_that_slots_cannot_serve_are_refused_with_their_name
             SlotDecoder(backbone, 2)
     finally:
         backbone.model.generation_config.no_repeat_ngram_size = None
+
+
+def test_layers_that_no_mask_can_serve_are_refused_with_their_name(backbone: ChatBackbone) -> None:
+    text = backbone.model.config.get_text_config()
+    text.layer_types = ["full_attention", "chunked_attention"] * 2
+    try:
+        with pytest.raises(UserMistake, match="llava_onevision has chunked_attention.*engine=static"):
+            SlotDecoder(backbone, 2)
+    finally:
+        del text.layer_types
 
 
 @pytest.mark.parametrize("name", TINY)
