@@ -21,7 +21,7 @@ from autosteer_core.slots.slot_cache import SlotCache
 from autosteer_core.slots.token_choice import TokenChoice
 from autosteer_core.steering import steered
 
-_REFILL = 8  # wait until one slot in so many is free: prompts prefilled together are cheaper
+_REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
 _PREFILL_TOKENS = 4096  # padding included
 
 Waiting = deque[tuple[int, Work]]
