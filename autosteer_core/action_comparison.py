@@ -11,7 +11,9 @@ from autosteer_core.decoding import Answer, decode
 from autosteer_core.evaluation import Rate
 from autosteer_core.gate_actions import Responder
 from autosteer_core.judges import is_degenerate, is_refusal
+from autosteer_core.request import Request
 from autosteer_core.residual_steering import ResidualShift, shifted
+from autosteer_core.static_decoder import StaticDecoder
 from autosteer_core.values import GateAction
 
 NONE, RESIDUAL, PAPER = "none", "residual", "paper"
@@ -52,14 +54,14 @@ def compare_actions(
     backbone: Backbone, bundle: Bundle, harmful: Sequence[Prompt], baselines: Baselines, decoding: Decoding
 ) -> dict[str, ActionOutcome]:
     """Every way by name, with the gate open for every row: `none`, `steer`, `prefix`, `canned`, and the baselines."""
-    longest = decoding.max_new_tokens
+    longest, decoder = decoding.max_new_tokens, StaticDecoder(backbone)
     ways: dict[str, Respond] = {NONE: lambda prompts: decode(backbone, prompts, longest)}
     for action in GateAction:
-        ways[action.value] = _always(Responder(backbone, bundle, action, longest))
+        ways[action.value] = _always(Responder(decoder, bundle, action), longest)
     if baselines.shift is not None:
         ways[RESIDUAL] = _shifted(backbone, baselines.shift, longest)
     if baselines.paper is not None:
-        ways[PAPER] = _always(Responder(backbone, baselines.paper, GateAction.STEER, longest))
+        ways[PAPER] = _always(Responder(decoder, baselines.paper, GateAction.STEER), longest)
     return {name: _outcome(respond, harmful, decoding) for name, respond in ways.items()}
 
 
@@ -85,8 +87,8 @@ def best_strength(
     return shift.times(max(STRENGTHS, key=refused))
 
 
-def _always(responder: Responder) -> Respond:
-    return lambda prompts: responder.respond(prompts, [True] * len(prompts))
+def _always(responder: Responder, longest: int) -> Respond:
+    return lambda prompts: responder.respond([Request(prompt, longest) for prompt in prompts], [True] * len(prompts))
 
 
 def _shifted(backbone: Backbone, shift: ResidualShift, max_new_tokens: int) -> Respond:

@@ -1,6 +1,5 @@
 """Read the residual stream at chosen layers while the model runs, reduced to one vector a prompt."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.prefill import Prefill
 from autosteer_core.values import Site
 
 Recorded = dict[int, Tensor]
@@ -86,13 +86,14 @@ def read_activations(
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
     gathered: list[Tensor | None] = [None] * len(prompts)
-    pool = _Pool()
+    pool = SitePool()
     with truncated(backbone, max(layers)), recorded(backbone.blocks, layers, pool) as activations:
-        prefill = _Prefill(backbone)
+        prefill = Prefill(backbone)
         done = 0
         for rows in _batches(order, [len(prompts[row].ids) for row in order], batch_rows):
-            pool.own_N = torch.tensor([len(prompts[row].ids) - len(backbone.opening) for row in rows])
-            prefill.run([prompts[row] for row in rows])
+            batch = [prompts[row] for row in rows]
+            pool.aim(backbone, batch)
+            prefill.run(batch)
             batch_NLPD = torch.stack([activations[layer].cpu() for layer in layers], dim=1)
             for row, activation_LPD in zip(rows, batch_NLPD, strict=True):
                 gathered[row] = activation_LPD
@@ -125,10 +126,14 @@ def read_sites(
     return torch.cat([read_NLPD[:, place, site.pooling.place] for place, site in enumerate(sites)], dim=1)
 
 
-class _Pool:
+class SitePool:
     """Last token and mean of each row's own tokens, (N, 2, d)."""
 
     own_N = torch.ones(1, dtype=torch.int64)
+
+    def aim(self, backbone: Backbone, prompts: Sequence[Prompt]) -> None:
+        """Say whose states come next; a prompt's own tokens are those after the template's opening."""
+        self.own_N = torch.tensor([len(prompt.ids) - len(backbone.opening) for prompt in prompts])
 
     def __call__(self, hidden_NTD: Tensor) -> Tensor:
         own_N = self.own_N.to(hidden_NTD.device)
@@ -139,32 +144,3 @@ class _Pool:
         own_NTD = hidden_NTD.float().masked_fill(foreign_NT[..., None], 0.0)
         mean_ND = own_NTD.sum(dim=1) / own_N[:, None]
         return torch.stack([last_position(hidden_NTD), mean_ND], dim=1)
-
-
-class _Prefill:
-    """Runs prompts; where the family shares a prefix, that part ran once: about half of a short prompt's cost."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
-        self._ids = backbone.shared_prefix
-        self._cache: Any = self._open() if self._ids else None
-
-    def run(self, prompts: Sequence[Prompt]) -> None:
-        """One forward pass for all rows; without a shared prefix the model itself places every token."""
-        inputs = dict(self._backbone.collate(prompts, skip=len(self._ids)))
-        if self._cache is not None:
-            inputs |= self._after_prefix(inputs["attention_mask"])
-        self._backbone.body(**inputs, use_cache=self._cache is not None)
-
-    def _open(self) -> Any:
-        ids = torch.tensor([self._ids], device=self._backbone.model.device)
-        return self._backbone.body(input_ids=ids, use_cache=True).past_key_values
-
-    def _after_prefix(self, mask_NT: Tensor) -> dict[str, Any]:
-        """The cache for every row, and every row at its own positions."""
-        count = len(self._ids)
-        whole_NT = torch.cat([mask_NT.new_ones(len(mask_NT), count), mask_NT], dim=1)
-        cache = copy.deepcopy(self._cache)
-        cache.batch_repeat_interleave(len(mask_NT))
-        positions_NT = (whole_NT.cumsum(dim=1) - 1).clamp_min(0)[:, count:]
-        return {"attention_mask": whole_NT, "position_ids": positions_NT, "past_key_values": cache}

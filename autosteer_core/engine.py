@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
 
 
@@ -24,7 +25,8 @@ class EngineOptions:
     """`gate_action` None takes the bundle's own; `compare` adds unsteered and always-steered answers.
 
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
-    False leaves the growing answers unread, for comparison.
+    False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
+    how many rows the slot engine decodes at once.
     """
 
     batch_rows: int = 16
@@ -33,3 +35,5 @@ class EngineOptions:
     compare: bool = False
     band: float = 1e-3
     second_look: bool = True
+    sampling: Sampling | None = None
+    slots: int = 16

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-import torch
-
-from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
-from autosteer_core.decoding import Answer, decode
-from autosteer_core.second_look import looking
+from autosteer_core.decoding import Answer
+from autosteer_core.request import Request
 from autosteer_core.values import GateAction
 
 _OPENING_WORDS = 4  # enough to commit the model, short enough to let it go on by itself
@@ -17,53 +15,61 @@ _OPENING_WORDS = 4  # enough to commit the model, short enough to let it go on b
 T = TypeVar("T")
 
 
+class Decoder(Protocol):
+    """Decodes under gates that are already decided."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The model that answers."""
+        ...
+
+    def decode(
+        self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
+    ) -> list[Answer]:
+        """One answer per request, in order; open rows are steered, with `look` closed ones are read as they grow."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """Answers batches under one gate action; `second_look` also reads what it decodes, where the bundle can."""
+    """Answers under one bundle and gate action; `second_look` also reads what it decodes, where the bundle can."""
 
-    backbone: Backbone
+    decoder: Decoder
     bundle: Bundle
     action: GateAction
-    max_new_tokens: int
     second_look: bool = False
 
-    def respond(
-        self, prompts: Sequence[Prompt], gates: Sequence[bool], groups: Sequence[str] | None = None
-    ) -> list[Answer]:
-        """One answer per prompt, in order; closed gates always get the model's own answer.
-
-        `groups` finds the wording of canned texts and forced openings, where the bundle has several.
-        """
+    def respond(self, requests: Sequence[Request], gates: Sequence[bool]) -> list[Answer]:
+        """One answer per request, in order; closed gates always get the model's own answer."""
         if self.action is GateAction.STEER:
-            return self._decode(prompts, gates)
-        wordings = [self.bundle.refusal_for(group) for group in groups or [""] * len(prompts)]
+            return self._decode(requests, gates)
         refuse = self._canned if self.action is GateAction.CANNED else self._opened
-        refused = refuse(_where(prompts, gates, True), _where(wordings, gates, True))
-        answered = self._decode(_where(prompts, gates, False), [False] * list(gates).count(False))
+        refused = refuse(_where(requests, gates, True))
+        answered = self._decode(_where(requests, gates, False), [False] * list(gates).count(False))
         return merge(gates, refused, answered)
 
-    def _canned(self, prompts: Sequence[Prompt], wordings: Sequence[str]) -> list[Answer]:
+    def _canned(self, requests: Sequence[Request]) -> list[Answer]:
+        wordings = [self.bundle.refusal_for(request.group) for request in requests]
         return [Answer(wording, tuple(self._ids(wording)), "canned") for wording in wordings]
 
-    def _opened(self, prompts: Sequence[Prompt], wordings: Sequence[str]) -> list[Answer]:
+    def _opened(self, requests: Sequence[Request]) -> list[Answer]:
+        wordings = [self.bundle.refusal_for(request.group) for request in requests]
         openings = [" ".join(wording.split()[:_OPENING_WORDS]) for wording in wordings]
-        opened = [prompt.extended(self._ids(opening)) for prompt, opening in zip(prompts, openings, strict=True)]
+        opened = [
+            replace(request, prompt=request.prompt.extended(self._ids(opening)))
+            for request, opening in zip(requests, openings, strict=True)
+        ]
         return [
             replace(answer, text=f"{opening} {answer.text}", ids=(*self._ids(opening), *answer.ids))
             for answer, opening in zip(self._decode(opened, [True] * len(opened)), openings, strict=True)
         ]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.decoder.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _decode(self, prompts: Sequence[Prompt], gates: Sequence[bool]) -> list[Answer]:
-        if not prompts:
-            return []
-        gate_N = torch.tensor(list(gates), device=self.bundle.head.down.device)
-        look = self.bundle.second_look if self.second_look and not all(gates) else None
-        reading = None if look is None else looking(self.backbone, self.bundle.layers, look)
-        return decode(self.backbone, prompts, self.max_new_tokens, self.bundle.head, gate_N, reading)
+    def _decode(self, requests: Sequence[Request], gates: Sequence[bool]) -> list[Answer]:
+        return self.decoder.decode(self.bundle, requests, gates, look=self.second_look) if requests else []
 
 
 def merge(gates: Sequence[bool], if_open: Sequence[Answer], if_closed: Sequence[Answer]) -> list[Answer]:

@@ -86,7 +86,8 @@ class Annotation:
 class Item:
     """One thing to judge or answer; `images` are encoded bytes (PNG, JPEG or WebP), not yet decoded.
 
-    `flaw` is set when the row itself could not be read: such an item becomes an error row.
+    `flaw` is set when the row itself could not be read: such an item becomes an error row. `max_new_tokens` limits
+    its answer below the run's limit.
     """
 
     item_id: str
@@ -95,6 +96,7 @@ class Item:
     row: int = 0
     annotation: Annotation = field(default_factory=Annotation)
     flaw: "Flaw | None" = None
+    max_new_tokens: int | None = None
 
     @property
     def modality(self) -> Modality:

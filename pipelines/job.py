@@ -29,7 +29,7 @@ class Job:
         """The settings that change rows, and so belong to the run's identity."""
         names = ["max_prompt_tokens", "rows_per_part", "dtype"]
         if self.kind == "generate":
-            names += ["max_new_tokens", "gate_action", "batch_rows", "second_look"]
+            names += ["max_new_tokens", "gate_action", "batch_rows", "engine", "slots", "second_look"]
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
         if self.judge is not None:
             chosen["judge"] = self.judge

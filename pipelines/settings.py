@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
     rows_per_part: int = Field(32, ge=1, description="rows per part: the unit of lease, retry and output file")
     batch_rows: int = Field(16, ge=1, description="rows per forward pass")
+    engine: Literal["slots", "static"] = Field("slots", description="how answers are decoded; static: plain generate")
+    slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")
     lease_seconds: float = Field(300.0, ge=1, description="a worker that does not renew in time loses its part")
     max_failures: int = Field(5, ge=1, description="failures after which a part is set aside")
     max_new_tokens: int = Field(48, ge=1, le=8192, description="longest answer")

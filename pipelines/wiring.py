@@ -8,6 +8,8 @@ import torch
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions
 from autosteer_core.ports import ManifestReader, PartQueue
+from autosteer_core.slot_engine import SlotEngine
+from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
 from infra.column_map import ColumnMap
@@ -48,20 +50,35 @@ def engine_options(settings: Settings, compare: bool) -> EngineOptions:
         settings.gate_action,
         compare,
         second_look=settings.second_look is not False,
+        slots=settings.slots,
     )
 
 
-def build_engine(settings: Settings, compare: bool = False) -> Engine:
-    """Model, bundle and engine; raises BundleRefused when the two do not belong together."""
+def build_engine(settings: Settings, compare: bool = False, decodes: bool = True) -> Engine:
+    """Model, bundle and engine; an engine that `decodes` in slots is compared with plain `generate` first.
+
+    Raises:
+        BundleRefused: model and bundle do not belong together.
+        UserMistake: the family cannot be decoded in slots.
+    """
     bundle = load_bundle(settings.bundle)
-    return StaticEngine(load_backbone(settings), bundle, engine_options(settings, compare))
+    backbone, options = load_backbone(settings), engine_options(settings, compare)
+    if settings.engine == "static" or not decodes:
+        return StaticEngine(backbone, bundle, options)
+    engine = SlotEngine(backbone, bundle, options)
+    check_parity(backbone, bundle)
+    return engine
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
     """Called inside a worker process: everything it needs, made from plain values."""
     torch.set_num_threads(job.threads)
-    engine = build_engine(job.settings, job.compare) if job.judge is None else load_judge(job.judge, job.settings)
-    judge: Judge = engine.audit if job.kind == "audit" else engine.generate
+    decodes = job.kind == "generate"
+    if job.judge is None:
+        engine = build_engine(job.settings, job.compare, decodes)
+    else:
+        engine = load_judge(job.judge, job.settings)
+    judge: Judge = engine.generate if decodes else engine.audit
     return PartWorker(
         name=name,
         queue=queue,
@@ -69,8 +86,13 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         manifest=open_items(job.manifest, job.columns),
         judge=judge,
         encode=partial(_encode, dict(job.provenance)),
-        options=WorkerOptions(job.settings.lease_seconds, job.settings.batch_rows),
+        options=WorkerOptions(job.settings.lease_seconds, _chunk_rows(job.settings, decodes)),
     )
+
+
+def _chunk_rows(settings: Settings, decodes: bool) -> int:
+    """Rows between two renewals of a lease; slots need more rows than there are slots to be filled again."""
+    return 2 * settings.slots if decodes and settings.engine == "slots" else settings.batch_rows
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

@@ -64,6 +64,10 @@ class Backbone(Protocol):
         """Left-padded model inputs for several prompts without their first `skip` ids, on the model's device."""
         ...
 
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Rotary positions of collated inputs, (N, T) or (3, N, T): a row's do not depend on its padding."""
+        ...
+
 
 class Prompt(Protocol):
     """One encoded item."""

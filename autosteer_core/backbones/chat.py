@@ -111,6 +111,10 @@ class ChatBackbone:
         batch |= stack_pictures([prompt.pictures for prompt in prompts if isinstance(prompt, ChatPrompt)])
         return {name: self._place(tensor) for name, tensor in batch.items()}
 
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Counted from the first token that is not padding, (N, T)."""
+        return (inputs["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
+
     @property
     def _can_share(self) -> bool:
         return self.shares_prefix and attends_everywhere(self.model.config.get_text_config())

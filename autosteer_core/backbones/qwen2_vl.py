@@ -16,6 +16,17 @@ class Qwen2VL(ChatBackbone):
 
     processor_class: ClassVar[Any] = without_video(Qwen2VLProcessor)
 
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Text counts up, a picture spans a grid, (3, N, T); nothing is remembered on the model."""
+        body: Any = self.body
+        positions_3NT, _ = body.get_rope_index(
+            inputs["input_ids"],
+            inputs["mm_token_type_ids"],
+            image_grid_thw=inputs.get("image_grid_thw"),
+            attention_mask=inputs["attention_mask"],
+        )
+        return positions_3NT  # type: ignore[no-any-return]
+
     def _per_token(self, input_ids_NT: Tensor) -> Mapping[str, Tensor]:
         """Which tokens are picture vectors: the model lays their positions out as a grid."""
         return {"mm_token_type_ids": torch.eq(input_ids_NT, self.image_token_id).long()}

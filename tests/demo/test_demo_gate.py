@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from autosteer_core.engine import EngineOptions
 from autosteer_core.evaluation import outcomes
 from autosteer_core.head_fitting import HeadOptions
 from autosteer_core.operating_point import Bound
+from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Label
 from pipelines.demo.manifest import write_demo_manifests
@@ -31,7 +33,7 @@ OPTIONS = CalibrationOptions(
     head=HeadOptions(steps=60, positions=96, benign_tokens=8),
 )
 GROUPS = ("text", "image", "cross-modal")
-ENGINE = EngineOptions(batch_rows=16, max_new_tokens=20)
+ENGINE = EngineOptions(batch_rows=16, max_new_tokens=20, slots=6)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +68,13 @@ def mixed(manifests: dict[str, list[Item]]) -> list[Item]:
     return [item for part in chosen for item in part]
 
 
+@pytest.mark.parametrize("build", [StaticEngine, SlotEngine])
 def test_a_gated_batch_of_16_mixed_rows_gives_each_row_what_it_gets_alone(
-    backbone: LlavaOnevision, bundle: Bundle, mixed: list[Item]
+    backbone: LlavaOnevision, bundle: Bundle, mixed: list[Item], build: Any
 ) -> None:
     engine = StaticEngine(backbone, bundle, ENGINE)
 
-    together = engine.generate(mixed)
+    together = build(backbone, bundle, ENGINE).generate(mixed)
 
     alone = [engine.generate([item])[0] for item in mixed]
     equal = sum(row.answer == single.answer for row, single in zip(together, alone, strict=True))

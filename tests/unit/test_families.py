@@ -17,6 +17,7 @@ from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.pictures import decode_picture
+from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.steering import steered
 from autosteer_core.values import Action, Item, Pooling
@@ -242,13 +243,14 @@ def test_a_folder_in_the_layout_of_older_checkpoints_loads_too(name: str, tmp_pa
     assert loaded.encode(item).ids == tiny(name).backbone.encode(item).ids
 
 
+@pytest.mark.parametrize("engine", [StaticEngine, SlotEngine])
 @pytest.mark.parametrize("name", TINY)
-def test_an_activation_that_is_nan_is_never_answered(name: str) -> None:
+def test_an_activation_that_is_nan_is_never_answered(name: str, engine: Any) -> None:
     backbone, items = tiny(name).backbone, mixed_items(name)
     bundle = tiny_bundle(backbone)
     handle = backbone.blocks[1].register_forward_hook(lambda block, args, output: spoilt(output))
     try:
-        rows = StaticEngine(backbone, bundle, EngineOptions(max_new_tokens=2)).generate(items)
+        rows = engine(backbone, bundle, EngineOptions(max_new_tokens=2)).generate(items)
     finally:
         handle.remove()
 

@@ -1,8 +1,6 @@
 """The second look at growing answers: what it reads, when it opens a gate, how it is fitted."""
 
-import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -10,23 +8,16 @@ import torch
 
 from autosteer_core.answer_activations import read_answers
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.bundle import Bundle, from_files, to_files
+from autosteer_core.bundle import from_files, to_files
 from autosteer_core.decoding import before_placeholder, decode
-from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import UserMistake
-from autosteer_core.probe import Probe
 from autosteer_core.probe_fitting import ProbeOptions
 from autosteer_core.second_look import SecondLook, looking
 from autosteer_core.second_look_fitting import LookOptions, fit_second_look, measure_second_look
-from autosteer_core.static_engine import StaticEngine
-from autosteer_core.values import Action, GateAction, Item, Verdict
+from autosteer_core.values import Item
 from tests.tiny_bundle import tiny_bundle
-from tests.tiny_items import mixed_items
+from tests.tiny_look import EVERY, ITEMS, look_bundle
 from tests.tiny_model import tiny_llava_onevision
-
-ITEMS = mixed_items(12)
-OPTIONS = EngineOptions(batch_rows=12, max_new_tokens=9, band=0.0)
-EVERY = 2
 
 
 @pytest.fixture(scope="module")
@@ -34,44 +25,8 @@ def backbone() -> LlavaOnevision:
     return tiny_llava_onevision()
 
 
-@cache
-def middle_risk(backbone: LlavaOnevision) -> float:
-    """Half of the items lie above it."""
-    risks = sorted(row.risk for row in StaticEngine(backbone, tiny_bundle(backbone), OPTIONS).audit(ITEMS))
-    return (risks[5] + risks[6]) / 2
-
-
-def bundle(backbone: LlavaOnevision, look_threshold: float) -> Bundle:
-    """The first gate opens on half of the items, the second look reads with a probe of its own."""
-    first = tiny_bundle(backbone, middle_risk(backbone))
-    probe = Probe(**{name: tensor.clone() for name, tensor in first.probe.tensors().items()})
-    probe = replace(probe, outer_weight=-probe.outer_weight)
-    return replace(first, second_look=SecondLook(probe, look_threshold, EVERY))
-
-
-@pytest.fixture(scope="module")
-def threshold(backbone: LlavaOnevision) -> float:
-    """Half of the closed rows have a reading above it."""
-    look = bundle(backbone, 0.5)
-    rows = StaticEngine(backbone, look, replace(OPTIONS, second_look=False)).generate(ITEMS)
-    closed = [backbone.encode(item) for item, row in zip(ITEMS, rows, strict=True) if not row.gate_open]
-    assert look.second_look is not None
-    answers = decode(backbone, closed, 9, look=looking(backbone, look.layers, look.second_look))
-    highest = sorted(max(answer.risks) for answer in answers if answer.risks)
-    return (highest[2] + highest[3]) / 2
-
-
-def run(
-    backbone: LlavaOnevision,
-    threshold: float,
-    options: EngineOptions = OPTIONS,
-    items: list[Item] = ITEMS,
-) -> list[Verdict]:
-    return StaticEngine(backbone, bundle(backbone, threshold), options).generate(items)
-
-
 def test_readings_are_those_of_a_fresh_pass_over_the_unfinished_answer(backbone: LlavaOnevision) -> None:
-    look = bundle(backbone, 0.5).second_look
+    look = look_bundle(backbone, 0.5).second_look
     assert look is not None
     prompts = [backbone.encode(item) for item in ITEMS]
 
@@ -99,90 +54,8 @@ def test_cuts_of_a_batch_equal_those_of_each_row_alone_and_do_not_see_what_follo
             torch.testing.assert_close(short[cut], cuts_CD[cut], atol=1e-4, rtol=1e-4)
 
 
-def test_an_answer_is_withdrawn_and_given_again_with_an_open_gate(backbone: LlavaOnevision, threshold: float) -> None:
-    rows = run(backbone, threshold)
-
-    without = run(backbone, threshold, replace(OPTIONS, second_look=False))
-    always = run(backbone, threshold, replace(OPTIONS, compare=True))
-    late = [place for place, row in enumerate(rows) if row.opened_after is not None]
-    assert len(late) == 3
-    for place, (row, before) in enumerate(zip(rows, without, strict=True)):
-        if place not in late:
-            assert (row.action, row.answer) == (before.action, before.answer)
-            continue
-        assert (before.action, before.gate_open, before.steered_tokens) == (Action.ANSWER, False, 0)
-        assert (row.action, row.gate_open) == (Action.REFUSE, True)
-        assert row.opened_after is not None and row.opened_after % EVERY == 0
-        assert row.risk < (row.threshold or 0)
-        assert row.steered_tokens > 0
-        assert row.answer == always[place].compared["always"] != before.answer
-        assert always[place].compared["unsteered"] == before.answer
-
-
-def test_every_reading_is_counted_and_open_rows_are_not_looked_at_again(
-    backbone: LlavaOnevision, threshold: float
-) -> None:
-    rows = run(backbone, threshold)
-
-    opened_first = [row for row in rows if row.gate_open and row.opened_after is None]
-    assert {row.gate_evaluations for row in opened_first} == {1}
-    assert {row.gate_evaluations for row in rows if row not in opened_first} == {1 + 4}
-
-
-def test_a_row_is_opened_in_a_batch_exactly_when_it_is_opened_alone(
-    backbone: LlavaOnevision, threshold: float
-) -> None:
-    together = run(backbone, threshold)
-
-    alone = [run(backbone, threshold, items=[item])[0] for item in ITEMS]
-    assert [(row.opened_after, row.answer, row.gate_evaluations) for row in together] == [
-        (row.opened_after, row.answer, row.gate_evaluations) for row in alone
-    ]
-
-
-def test_a_reading_at_the_threshold_is_read_again_alone_and_marked(
-    backbone: LlavaOnevision, threshold: float
-) -> None:
-    rows = run(backbone, threshold, replace(OPTIONS, band=1.0))
-
-    assert {row.borderline for row in rows} == {True}
-    assert {row.gate_evaluations for row in rows} >= {2, 2 + 8}
-    assert [row.opened_after for row in rows] == [row.opened_after for row in run(backbone, threshold)]
-
-
-def test_a_reading_that_is_nan_opens_the_gate(backbone: LlavaOnevision) -> None:
-    broken = bundle(backbone, 1.0)
-    assert broken.second_look is not None
-    probe = replace(broken.second_look.probe, outer_bias=torch.tensor(math.nan))
-    broken = replace(broken, second_look=replace(broken.second_look, probe=probe))
-
-    rows = StaticEngine(backbone, broken, OPTIONS).generate(ITEMS)
-
-    assert {row.action for row in rows} == {Action.REFUSE}
-    assert {row.opened_after for row in rows} == {None, EVERY}
-
-
-@pytest.mark.parametrize("action", [GateAction.CANNED, GateAction.PREFIX])
-def test_a_late_gate_does_what_the_bundle_says(
-    backbone: LlavaOnevision, threshold: float, action: GateAction
-) -> None:
-    rows = run(backbone, threshold, replace(OPTIONS, gate_action=action))
-
-    steered = run(backbone, threshold)
-    assert [row.opened_after for row in rows] == [row.opened_after for row in steered]
-    assert all((row.answer or "").startswith("Sorry, I can't.") for row in rows if row.gate_open)
-
-
-def test_a_bundle_without_a_second_look_reads_nothing(backbone: LlavaOnevision) -> None:
-    plain = replace(bundle(backbone, 0.0), second_look=None)
-
-    rows = StaticEngine(backbone, plain, OPTIONS).generate(ITEMS)
-
-    assert {row.gate_evaluations for row in rows} == {1}
-
-
 def test_an_error_while_looking_leaves_no_hook_behind(backbone: LlavaOnevision) -> None:
-    look = bundle(backbone, 0.5).second_look
+    look = look_bundle(backbone, 0.5).second_look
     assert look is not None
     with pytest.raises(RuntimeError), looking(backbone, [1, 2], look):
         raise RuntimeError
@@ -192,7 +65,7 @@ def test_an_error_while_looking_leaves_no_hook_behind(backbone: LlavaOnevision) 
 
 
 def test_a_bundle_keeps_its_second_look_and_its_words_for_groups(backbone: LlavaOnevision) -> None:
-    kept = replace(bundle(backbone, 0.625), refusals={"fraud": "Sorry, no fraud."})
+    kept = replace(look_bundle(backbone, 0.625), refusals={"fraud": "Sorry, no fraud."})
 
     again = from_files(to_files(kept))
 

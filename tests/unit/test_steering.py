@@ -8,6 +8,7 @@ import torch
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.decoding import Answer, decode
 from autosteer_core.refusal_head import RefusalHead
+from autosteer_core.steering import steered
 from autosteer_core.values import Item
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
@@ -63,3 +64,23 @@ def test_a_limit_beyond_the_answer_is_no_limit(backbone: LlavaOnevision) -> None
     far = answers(backbone, limited(backbone, LONGEST), [0, 1, 2])
 
     assert far == answers(backbone, limited(backbone, None), [0, 1, 2])
+
+
+def test_closed_rows_have_bit_equal_logits_beside_steered_neighbours(backbone: LlavaOnevision) -> None:
+    inputs = backbone.collate([backbone.encode(item) for item in ITEMS[:4]])
+    gate = torch.tensor([True, False, True, False])
+    plain = backbone.model(**inputs).logits
+
+    with steered(backbone.head, tiny_bundle(backbone).head, gate) as record:
+        edited = backbone.model(**inputs).logits
+
+    assert torch.equal(edited[~gate], plain[~gate])
+    assert not torch.equal(edited[gate], plain[gate])
+    assert record.steered_passes.tolist() == [1, 0, 1, 0]
+
+
+def test_an_error_inside_steering_leaves_no_hook_behind(backbone: LlavaOnevision) -> None:
+    with pytest.raises(RuntimeError), steered(backbone.head, tiny_bundle(backbone).head, torch.tensor([True])):
+        raise RuntimeError
+
+    assert not backbone.head._forward_pre_hooks

@@ -1,0 +1,24 @@
+"""One answer to give: the prompt, how long it may be, and what makes its sampling its own."""
+
+from dataclasses import dataclass
+
+from autosteer_core.backbones.base import Prompt
+from autosteer_core.engine import EngineOptions
+from autosteer_core.values import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`group` finds the wording of its refusal; equal seeds give equal samples, whatever is decoded beside."""
+
+    prompt: Prompt
+    max_new_tokens: int
+    group: str = ""
+    seed: int = 0
+
+
+def request_of(item: Item, prompt: Prompt, options: EngineOptions) -> Request:
+    """The item's own limit counts where it is lower than the run's."""
+    longest = min(options.max_new_tokens, item.max_new_tokens or options.max_new_tokens)
+    seed = options.sampling.seed(item.item_id) if options.sampling else 0
+    return Request(prompt, longest, item.annotation.group_name, seed)

@@ -1,0 +1,72 @@
+"""One row in flight: what it was asked, what it has answered, and where it stands in its slot."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from autosteer_core.bundle import Bundle
+from autosteer_core.probe import Probe
+from autosteer_core.request import Request
+from autosteer_core.second_look import SecondLook
+
+Gate = Callable[[float], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A request under its bundle.
+
+    `gate` is told the risk that the bundle's probe read at prefill, and says whether the row is steered, or None
+    where it is not to be decoded. `look` reads the growing answer of a row that is not steered.
+    """
+
+    request: Request
+    bundle: Bundle
+    gate: Gate
+    look: SecondLook | None = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """`place` is where the next token is written, `shift` how far its rotary position lies from that place."""
+
+    number: int
+    work: Work
+    steered: bool
+    place: int
+    shift: int
+    feed: int
+    ids: list[int] = field(default_factory=list)
+    risks: list[float] = field(default_factory=list)
+    steered_tokens: int = 0
+    finish_reason: str | None = None
+    random: Random = field(default_factory=Random)
+
+    @property
+    def edited(self) -> bool:
+        """Whether the coming token is steered: the head acts on the first `head.tokens` of an answer."""
+        limit = self.work.bundle.head.tokens
+        return self.steered and (limit is None or self.steered_tokens < limit)
+
+    @property
+    def due(self) -> Probe | None:
+        """The probe that reads the token about to be fed, where its turn has come."""
+        look = None if self.steered else self.work.look
+        return look.probe if look and self.ids and len(self.ids) % look.every == 0 else None
+
+    @property
+    def said(self) -> list[int]:
+        """Prompt and answer so far."""
+        return [*self.work.request.prompt.ids, *self.ids]
+
+    def take(self, token: int, stops: frozenset[int]) -> None:
+        """One step done: the fed token is in the slot, `token` comes next."""
+        self.steered_tokens += self.edited
+        self.place += 1
+        if token in stops:
+            self.finish_reason = "stop"
+            return
+        self.feed = token
+        self.ids.append(token)
+        if len(self.ids) >= self.work.request.max_new_tokens:
+            self.finish_reason = "length"

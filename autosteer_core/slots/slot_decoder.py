@@ -1,0 +1,153 @@
+"""Decode in slots: one token a step for all rows in flight, and a finished row's slot is filled again at once."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from autosteer_core.activations import Recorded, recorded
+from autosteer_core.backbones.base import Backbone
+from autosteer_core.bundle import Bundle
+from autosteer_core.decoding import Answer, stop_ids
+from autosteer_core.refusal_head import RefusalHead
+from autosteer_core.request import Request
+from autosteer_core.sampling import Sampling
+from autosteer_core.slots.admission import Admission
+from autosteer_core.slots.row_masks import RowMasks
+from autosteer_core.slots.slot import Slot, Work
+from autosteer_core.slots.slot_cache import SlotCache
+from autosteer_core.slots.token_choice import TokenChoice
+from autosteer_core.steering import steered
+
+_REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
+_PREFILL_TOKENS = 4096  # padding included
+
+Waiting = deque[tuple[int, Work]]
+
+
+class SlotDecoder:
+    """Answers requests of any bundles side by side; all state belongs to a row, none to the model.
+
+    `whole` decodes an answer to its end even where the second look has already opened its gate.
+
+    Raises:
+        UserMistake: the model's layers or generation settings are none that rows in slots can have.
+    """
+
+    def __init__(
+        self, backbone: Backbone, slots: int, sampling: Sampling | None = None, *, whole: bool = False
+    ) -> None:
+        self.backbone = backbone
+        self._slots = slots
+        self._whole = whole
+        self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
+        self._choice = TokenChoice(backbone, sampling)
+        self._cache = SlotCache(slots, len(backbone.blocks))
+        self._admission: Admission | None = None
+
+    def decode(
+        self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
+    ) -> list[Answer]:
+        """As `gate_actions.Decoder` asks."""
+        second = bundle.second_look if look else None
+        works = [
+            Work(request, bundle, lambda risk, gate=gate: gate, second)  # type: ignore[misc]
+            for request, gate in zip(requests, gates, strict=True)
+        ]
+        return [answer for answer in self.run(works) if answer is not None]
+
+    @torch.inference_mode()
+    def run(self, works: Sequence[Work]) -> list[Answer | None]:
+        """One answer per piece of work, in order; None where its gate turned it away."""
+        answers: list[Answer | None] = [None] * len(works)
+        waiting = deque(sorted(enumerate(works), key=lambda each: len(each[1].request.prompt.ids)))
+        live: list[Slot] = []
+        while waiting or live:
+            live += self._refilled(waiting, len(live))
+            if live:
+                self._step(live)
+            for slot in self._cleared(live):
+                answers[slot.number] = self._answer(slot)
+        return answers
+
+    def _refilled(self, waiting: Waiting, live: int) -> Iterator[Slot]:
+        """Rows that fill the free slots, where it is time to."""
+        if live and self._slots - live < min(len(waiting), max(1, self._slots // _REFILL)):
+            return
+        # Built at first use: it runs the prefix that all prompts share.
+        self._admission = self._admission or Admission(self.backbone, self._cache)
+        while waiting and live < self._slots:
+            fresh = self._admission.admit(_next(waiting, self._slots - live), live)
+            live += len(fresh)
+            yield from fresh
+
+    def _step(self, live: Sequence[Slot]) -> None:
+        device = self.backbone.model.device
+        places_N, seen = self._cache.aim([slot.place for slot in live], device)
+        shifts_N = torch.tensor([slot.shift for slot in live], device=device)
+        layers = sorted({layer for slot in live if slot.due for layer in slot.work.bundle.layers})
+        with ExitStack() as hooks:
+            for head, gate_N in self._edits(live):
+                hooks.enter_context(steered(self.backbone.head, head, gate_N))
+            read = hooks.enter_context(recorded(self.backbone.blocks, layers))
+            logits_N1V = self.backbone.model(
+                input_ids=torch.tensor([[slot.feed] for slot in live], device=device),
+                position_ids=(places_N + shifts_N)[:, None],
+                attention_mask=self._masks.build(places_N, seen),
+                past_key_values=self._cache,
+                use_cache=True,
+            ).logits
+        self._look(live, read)
+        for slot, token in zip(live, self._choice.choose(logits_N1V[:, -1], live), strict=True):
+            if slot.finish_reason is None:
+                slot.take(token, self._stops)
+
+    def _edits(self, live: Sequence[Slot]) -> Iterator[tuple[RefusalHead, Tensor]]:
+        """Every head in flight with the rows that it edits in this step, (N,) bool."""
+        heads = {id(slot.work.bundle.head): slot.work.bundle.head for slot in live if slot.edited}
+        for key, head in heads.items():
+            gates = [slot.edited and id(slot.work.bundle.head) == key for slot in live]
+            yield head, torch.tensor(gates, device=head.down.device)
+
+    def _look(self, live: Sequence[Slot], read: Recorded) -> None:
+        """Second looks whose turn it is; a row that opens late ends here, because its answer will be withdrawn."""
+        for row, slot in enumerate(live):
+            probe, look = slot.due, slot.work.look
+            if probe is None or look is None:
+                continue
+            seen = [read[layer][row].to(probe.mean.device) for layer in slot.work.bundle.layers]
+            slot.risks += probe.risk(torch.cat(seen)[None]).tolist()
+            if look.opens_after(slot.risks[-1:]) is not None and not self._whole:
+                slot.finish_reason = "length"
+
+    def _cleared(self, live: list[Slot]) -> list[Slot]:
+        """Take finished rows out; the last row in flight moves into each gap."""
+        finished = [slot for slot in live if slot.finish_reason is not None]
+        for slot in finished:
+            gap, last = live.index(slot), live.pop()
+            if last is not slot:
+                self._cache.move(len(live), gap)
+                live[gap] = last
+        return finished
+
+    def _answer(self, slot: Slot) -> Answer:
+        text = self.backbone.tokenizer.decode(slot.ids, skip_special_tokens=True).strip()
+        reason = slot.finish_reason or "length"
+        return Answer(text, tuple(slot.ids), reason, slot.steered_tokens, tuple(slot.risks))
+
+    @property
+    def _stops(self) -> frozenset[int]:
+        return stop_ids(self.backbone)
+
+
+def _next(waiting: Waiting, free: int) -> list[tuple[int, Work]]:
+    """As many as fit into the free slots and into one pass, at least one."""
+    batch = [waiting.popleft()]
+    while waiting and len(batch) < free:
+        longest = max(len(work.request.prompt.ids) for _, work in [*batch, waiting[0]])
+        if longest * (len(batch) + 1) > _PREFILL_TOKENS:
+            break
+        batch.append(waiting.popleft())
+    return batch

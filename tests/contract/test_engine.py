@@ -1,0 +1,176 @@
+"""What every engine owes its callers, run against each of them on a random model."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from autosteer_core.backbones.llava_onevision import LlavaOnevision
+from autosteer_core.decoding import decode
+from autosteer_core.engine import EngineOptions
+from autosteer_core.errors import BundleRefused
+from autosteer_core.slot_engine import SlotEngine
+from autosteer_core.static_engine import StaticEngine
+from autosteer_core.values import Action, Annotation, Fingerprint, Flaw, GateAction, Item, Verdict
+from tests.tiny_bundle import tiny_bundle
+from tests.tiny_items import mixed_items
+from tests.tiny_model import tiny_llava_onevision
+
+Build = Any  # an engine's class
+
+ITEMS = mixed_items(16)
+OPTIONS = EngineOptions(batch_rows=16, max_new_tokens=6, slots=3)
+
+
+@pytest.fixture(params=[StaticEngine, SlotEngine])
+def build(request: pytest.FixtureRequest) -> Build:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def backbone() -> LlavaOnevision:
+    return tiny_llava_onevision()
+
+
+@pytest.fixture(scope="module")
+def threshold(backbone: LlavaOnevision) -> float:
+    """Half of the items lie above it."""
+    risks = sorted(row.risk for row in StaticEngine(backbone, tiny_bundle(backbone), OPTIONS).audit(ITEMS))
+    return (risks[7] + risks[8]) / 2
+
+
+def run(
+    build: Build,
+    backbone: LlavaOnevision,
+    threshold: float,
+    options: EngineOptions = OPTIONS,
+    items: list[Item] = ITEMS,
+) -> list[Verdict]:
+    return build(backbone, tiny_bundle(backbone, threshold), options).generate(items)
+
+
+def test_only_risky_rows_are_steered(build: Build, backbone: LlavaOnevision, threshold: float) -> None:
+    rows = run(build, backbone, threshold)
+
+    assert [row.action is Action.REFUSE for row in rows] == [row.risk >= threshold for row in rows]
+    assert [row.steered_tokens > 0 for row in rows] == [bool(row.gate_open) for row in rows]
+    assert sum(bool(row.gate_open) for row in rows) == 8
+
+
+def test_a_mixed_batch_answers_every_row_as_it_would_alone(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    together = run(build, backbone, threshold)
+
+    alone = [run(build, backbone, threshold, items=[item])[0] for item in ITEMS]
+    assert [row.answer for row in together] == [row.answer for row in alone]
+
+
+def test_rows_with_a_closed_gate_equal_the_unsteered_model(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    rows = run(build, backbone, threshold)
+
+    prompts = [backbone.encode(item) for item in ITEMS]
+    unsteered = decode(backbone, prompts, OPTIONS.max_new_tokens)
+    closed = [place for place, row in enumerate(rows) if not row.gate_open]
+    assert closed
+    assert [rows[place].answer for place in closed] == [unsteered[place].text for place in closed]
+
+
+def test_a_broken_item_becomes_an_error_row_and_the_others_are_answered(
+    build: Build, backbone: LlavaOnevision
+) -> None:
+    items = [
+        ITEMS[0],
+        Item("bad", "hm", (b"no picture",), 1),
+        Item("flawed", "", row=2, flaw=Flaw("E_ROW_EMPTY", "empty")),
+        ITEMS[1],
+    ]
+
+    rows = run(build, backbone, 0.5, items=items)
+
+    assert [row.flaw.code if row.flaw else None for row in rows] == [None, "E_IMAGE_FORMAT", "E_ROW_EMPTY", None]
+    assert [row.action for row in rows[1:3]] == [Action.ERROR, Action.ERROR]
+    assert rows[1].answer is None
+    assert rows[0].answer == run(build, backbone, 0.5, items=ITEMS[:1])[0].answer
+
+
+def test_a_batch_of_broken_items_only_needs_no_model(build: Build, backbone: LlavaOnevision) -> None:
+    assert [row.action for row in run(build, backbone, 0.5, items=[Item("bad", "", (b"",))])] == [Action.ERROR]
+
+
+def test_a_probe_that_gives_nan_never_answers(build: Build, backbone: LlavaOnevision) -> None:
+    bundle = tiny_bundle(backbone)
+    broken = replace(bundle, probe=replace(bundle.probe, outer_bias=torch.tensor(math.nan)))
+
+    rows = build(backbone, broken, OPTIONS).generate(ITEMS[:3])
+
+    assert {row.action for row in rows} == {Action.REVIEW}
+    assert {row.answer for row in rows} == {None}
+    assert {row.flaw.code for row in rows if row.flaw} == {"E_RISK"}
+
+
+def test_audit_gives_the_same_risk_as_generate_and_no_answer(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    audited = build(backbone, tiny_bundle(backbone, threshold), OPTIONS).audit(ITEMS)
+
+    generated = run(build, backbone, threshold)
+    assert [row.risk for row in audited] == pytest.approx([row.risk for row in generated], abs=1e-5)
+    assert {row.action for row in audited} == {Action.ALLOW, Action.FLAG}
+    assert all(row.answer is None for row in audited)
+
+
+def test_rows_at_the_threshold_are_read_again_alone_and_marked(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    nearest = min(ITEMS, key=lambda item: abs(run(build, backbone, threshold, items=[item])[0].risk - threshold))
+    exact = run(build, backbone, threshold, items=[nearest])[0].risk
+
+    row = next(row for row in run(build, backbone, exact) if row.item_id == nearest.item_id)
+
+    assert row.borderline
+    assert row.gate_evaluations == 2
+    assert row.action is Action.REFUSE
+
+
+def test_compare_adds_both_controls(build: Build, backbone: LlavaOnevision, threshold: float) -> None:
+    rows = run(build, backbone, threshold, replace(OPTIONS, compare=True))
+
+    never = run(build, backbone, 1.0)
+    always = run(build, backbone, 0.0)
+    assert [row.compared["unsteered"] for row in rows] == [row.answer for row in never]
+    assert [row.compared["always"] for row in rows] == [row.answer for row in always]
+
+
+@pytest.mark.parametrize("action", [GateAction.CANNED, GateAction.PREFIX])
+def test_other_gate_actions_open_with_the_bundles_refusal(
+    build: Build, backbone: LlavaOnevision, threshold: float, action: GateAction
+) -> None:
+    rows = run(build, backbone, threshold, replace(OPTIONS, gate_action=action))
+
+    steered = run(build, backbone, threshold)
+    for row, other in zip(rows, steered, strict=True):
+        assert (row.answer or "").startswith("Sorry, I can't.") if row.gate_open else row.answer == other.answer
+
+
+def test_a_fixed_text_is_the_one_of_the_items_group(build: Build, backbone: LlavaOnevision) -> None:
+    bundle = replace(tiny_bundle(backbone, 0.0, gate_action="canned"), refusals={"self-harm": "Please call someone."})
+    items = [
+        replace(item, annotation=Annotation(group=group))
+        for item, group in zip(ITEMS[:3], ["self-harm", None, "x"], strict=True)
+    ]
+
+    rows = build(backbone, bundle, OPTIONS).generate(items)
+
+    assert [row.answer for row in rows] == ["Please call someone.", "Sorry, I can't.", "Sorry, I can't."]
+
+
+def test_a_bundle_of_another_model_is_refused(build: Build, backbone: LlavaOnevision) -> None:
+    stranger = replace(tiny_bundle(backbone), fingerprint=Fingerprint("0" * 64))
+
+    with pytest.raises(BundleRefused):
+        build(backbone, stranger, OPTIONS)
