@@ -1,6 +1,6 @@
 """The engine port: items in, verdicts out, one each and in order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,13 +20,18 @@ class Engine(Protocol):
         ...
 
 
+def silent() -> None:
+    """The pulse of an engine that nobody waits for."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """`gate_action` None takes the bundle's own; `compare` adds unsteered and always-steered answers.
 
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
-    how many rows the slot engine decodes at once.
+    how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
+    work: whoever holds a lease renews it there.
     """
 
     batch_rows: int = 16
@@ -37,3 +42,4 @@ class EngineOptions:
     second_look: bool = True
     sampling: Sampling | None = None
     slots: int = 16
+    pulse: Callable[[], None] = silent

@@ -53,6 +53,8 @@ class RiskReader:
     def _read(self, prompts: Sequence[Prompt]) -> list[float]:
         if not prompts:
             return []
-        activations_ND = read_sites(self.backbone, prompts, self.bundle.sites, self.options.batch_rows)
+        activations_ND = read_sites(
+            self.backbone, prompts, self.bundle.sites, self.options.batch_rows, lambda done: self.options.pulse()
+        )
         risks: list[float] = self.bundle.probe.risk(activations_ND.to(self.backbone.model.device)).tolist()
         return risks

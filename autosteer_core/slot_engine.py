@@ -24,7 +24,7 @@ class SlotEngine:
         self._backbone = backbone
         self._bundle = bundle.to(backbone.model.device)
         self._options = options
-        self._decoder = SlotDecoder(backbone, options.slots, options.sampling, whole=options.compare)
+        self._decoder = SlotDecoder(backbone, options.slots, options.sampling, options.pulse, whole=options.compare)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""

@@ -40,6 +40,7 @@ class StaticEngine:
         ]
         asked.sort(key=lambda each: len(each[1].prompt.ids))
         for start in range(0, len(asked), self._options.batch_rows):
+            self._options.pulse()
             batch = asked[start : start + self._options.batch_rows]
             rows = self._answer([request for _, request in batch], [verdicts[place] for place, _ in batch])
             for (place, _), verdict in zip(batch, rows, strict=True):

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     device_map: str | None = Field(None, description="spread one model over devices, e.g. auto; wins over device")
     workers: int = Field(2, ge=1, le=1024, description="number of Ray actors, each with one model")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
-    rows_per_part: int = Field(32, ge=1, description="rows per part: the unit of lease, retry and output file")
+    rows_per_part: int = Field(64, ge=1, description="rows per part: the unit of lease, retry and output file")
     batch_rows: int = Field(16, ge=1, description="rows per forward pass")
     engine: Literal["slots", "static"] = Field("slots", description="how answers are decoded; static: plain generate")
     slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")

@@ -1,12 +1,12 @@
 """The only place that chooses adapters: model family, engine, queue, store, manifest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.engine import Engine, EngineOptions
+from autosteer_core.engine import Engine, EngineOptions, silent
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
@@ -22,9 +22,11 @@ from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
-from workers.loop import Judge, PartWorker, WorkerOptions
+from workers.lifeline import Lifeline
+from workers.loop import Judge, PartWorker
 
 DEMO = "demo"
+CHUNK_ROWS = 256  # many times the slots, so that they are seldom empty; the pictures of so many rows fit in memory
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -42,7 +44,7 @@ def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader
     return open_manifest(address, columns or ColumnMap())
 
 
-def engine_options(settings: Settings, compare: bool) -> EngineOptions:
+def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] = silent) -> EngineOptions:
     """What of the settings concerns the engine."""
     return EngineOptions(
         settings.batch_rows,
@@ -51,10 +53,13 @@ def engine_options(settings: Settings, compare: bool) -> EngineOptions:
         compare,
         second_look=settings.second_look is not False,
         slots=settings.slots,
+        pulse=pulse,
     )
 
 
-def build_engine(settings: Settings, compare: bool = False, decodes: bool = True) -> Engine:
+def build_engine(
+    settings: Settings, compare: bool = False, decodes: bool = True, pulse: Callable[[], None] = silent
+) -> Engine:
     """Model, bundle and engine; an engine that `decodes` in slots is compared with plain `generate` first.
 
     Raises:
@@ -62,7 +67,7 @@ def build_engine(settings: Settings, compare: bool = False, decodes: bool = True
         UserMistake: the family cannot be decoded in slots.
     """
     bundle = load_bundle(settings.bundle)
-    backbone, options = load_backbone(settings), engine_options(settings, compare)
+    backbone, options = load_backbone(settings), engine_options(settings, compare, pulse)
     if settings.engine == "static" or not decodes:
         return StaticEngine(backbone, bundle, options)
     engine = SlotEngine(backbone, bundle, options)
@@ -74,8 +79,9 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
     """Called inside a worker process: everything it needs, made from plain values."""
     torch.set_num_threads(job.threads)
     decodes = job.kind == "generate"
+    lifeline = Lifeline(queue, job.settings.lease_seconds)
     if job.judge is None:
-        engine = build_engine(job.settings, job.compare, decodes)
+        engine = build_engine(job.settings, job.compare, decodes, lifeline.pulse)
     else:
         engine = load_judge(job.judge, job.settings)
     judge: Judge = engine.generate if decodes else engine.audit
@@ -86,13 +92,9 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         manifest=open_items(job.manifest, job.columns),
         judge=judge,
         encode=partial(_encode, dict(job.provenance)),
-        options=WorkerOptions(job.settings.lease_seconds, _chunk_rows(job.settings, decodes)),
+        lifeline=lifeline,
+        chunk_rows=CHUNK_ROWS if job.judge is None else job.settings.batch_rows,
     )
-
-
-def _chunk_rows(settings: Settings, decodes: bool) -> int:
-    """Rows between two renewals of a lease; slots need more rows than there are slots to be filled again."""
-    return 2 * settings.slots if decodes and settings.engine == "slots" else settings.batch_rows
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

@@ -1,7 +1,7 @@
 """One worker's life: claim a part, judge its items, commit, complete."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,6 +9,7 @@ from autosteer_core.commit import commit_part, is_committed
 from autosteer_core.errors import LeaseLost, TryAgain
 from autosteer_core.ports import BlobStore, ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Verdict
+from workers.lifeline import Lifeline, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -17,20 +18,11 @@ Encode = Callable[[Sequence[Verdict], Lease], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """A lease must outlast one chunk: it is renewed from this loop, so a stuck loop loses it."""
-
-    lease_seconds: float = 300.0
-    chunk_rows: int = 16
-
-
-class Stopped(Exception):
-    """The worker was asked to stop; its part goes back without a failure."""
-
-
-@dataclass(frozen=True, slots=True)
 class PartWorker:
-    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes."""
+    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes.
+
+    `judge` sends its pulse through the lifeline and gets at most `chunk_rows` items at once.
+    """
 
     name: str
     queue: PartQueue
@@ -38,13 +30,14 @@ class PartWorker:
     manifest: ManifestReader
     judge: Judge
     encode: Encode
-    options: WorkerOptions
+    lifeline: Lifeline
+    chunk_rows: int
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
         finished = 0
         while not stopping():
-            leases = self.queue.claim(self.name, self.options.lease_seconds)
+            leases = self.queue.claim(self.name, self.lifeline.seconds)
             if not leases:
                 break
             finished += self._work_on(leases[0], stopping)
@@ -69,19 +62,20 @@ class PartWorker:
         # Commit before completing: dying in between repeats the part, and the second commit is refused. The
         # other order could lose a part for good.
         if not is_committed(self.store, lease.part):
-            verdicts: list[Verdict] = []
-            for judged in self._judged(lease, stopping):
-                verdicts += judged
-                lease = self.queue.renew(lease, self.options.lease_seconds)
+            verdicts = self._judged(lease, stopping)
+            # Fails if the lease is lost: then another worker writes this part.
+            lease = self.queue.renew(lease, self.lifeline.seconds)
             commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))
         self.queue.complete(lease)
 
-    def _judged(self, lease: Lease, stopping: Callable[[], bool]) -> Iterator[list[Verdict]]:
+    def _judged(self, lease: Lease, stopping: Callable[[], bool]) -> list[Verdict]:
         items = self.manifest.items(lease.part)
-        while chunk := list(islice(items, self.options.chunk_rows)):
-            if stopping():
-                raise Stopped
-            yield self.judge(chunk)
+        verdicts: list[Verdict] = []
+        with self.lifeline.holding(lease, stopping):
+            while chunk := list(islice(items, self.chunk_rows)):
+                self.lifeline.pulse()
+                verdicts += self.judge(chunk)
+        return verdicts
 
     def _give_back(self, lease: Lease, reason: str, *, failed: bool) -> None:
         try:

@@ -1,7 +1,7 @@
 """Decode in slots: one token a step for all rows in flight, and a finished row's slot is filled again at once."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -11,6 +11,7 @@ from autosteer_core.activations import Recorded, recorded
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, stop_ids
+from autosteer_core.engine import silent
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
@@ -37,10 +38,17 @@ class SlotDecoder:
     """
 
     def __init__(
-        self, backbone: Backbone, slots: int, sampling: Sampling | None = None, *, whole: bool = False
+        self,
+        backbone: Backbone,
+        slots: int,
+        sampling: Sampling | None = None,
+        pulse: Callable[[], None] = silent,
+        *,
+        whole: bool = False,
     ) -> None:
         self.backbone = backbone
         self._slots = slots
+        self._pulse = pulse
         self._whole = whole
         self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
         self._choice = TokenChoice(backbone, sampling)
@@ -65,6 +73,7 @@ class SlotDecoder:
         waiting = deque(sorted(enumerate(works), key=lambda each: len(each[1].request.prompt.ids)))
         live: list[Slot] = []
         while waiting or live:
+            self._pulse()
             live += self._refilled(waiting, len(live))
             if live:
                 self._step(live)

@@ -174,3 +174,23 @@ def test_a_bundle_of_another_model_is_refused(build: Build, backbone: LlavaOnevi
 
     with pytest.raises(BundleRefused):
         build(backbone, stranger, OPTIONS)
+
+
+@pytest.mark.parametrize("kind", ["generate", "audit"])
+def test_the_pulse_is_sent_between_steps_and_what_it_raises_ends_the_work(
+    build: Build, kind: str, backbone: LlavaOnevision, threshold: float
+) -> None:
+    left = iter([True, True])  # a third pulse finds nothing
+
+    def pulse() -> None:
+        next(left)
+
+    engine = build(backbone, tiny_bundle(backbone, threshold), replace(OPTIONS, batch_rows=1, pulse=pulse))
+    with pytest.raises(StopIteration):
+        getattr(engine, kind)(ITEMS)
+
+    left = iter([True] * 1000)
+    undisturbed = build(backbone, tiny_bundle(backbone, threshold), OPTIONS)
+    assert [row.action for row in getattr(engine, kind)(ITEMS)] == [
+        row.action for row in getattr(undisturbed, kind)(ITEMS)
+    ]

@@ -8,9 +8,11 @@ from autosteer_core.values import Action, Item, Part, PartId, QueueCounts, Verdi
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
 from tests.doubles import FakeClock
-from workers.loop import Judge, PartWorker, WorkerOptions
+from workers.lifeline import Lifeline
+from workers.loop import Judge, PartWorker
 
 PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range(0, 12, 4)]
+LEASE = 30.0
 
 
 class Numbers:
@@ -37,9 +39,10 @@ class Bench:
         self.queue.add(PARTS)
 
     def worker(self, name: str = "w", judge: Judge = answer) -> PartWorker:
-        options = WorkerOptions(lease_seconds=30, chunk_rows=2)
+        lifeline = Lifeline(self.queue, LEASE, self.clock.now)
+        self.pulse = lifeline.pulse
         return PartWorker(
-            name, self.queue, self.store, Numbers(), judge, lambda rows, lease: repr(rows).encode(), options
+            name, self.queue, self.store, Numbers(), judge, lambda rows, lease: repr(rows).encode(), lifeline, 2
         )
 
 
@@ -76,6 +79,34 @@ def test_a_worker_that_is_too_slow_drops_its_part_and_the_other_commits_it() -> 
 
     assert bench.worker("slow", slow).run(lambda: False) == 0
     assert len(seal(bench.store, PARTS)) == 3
+
+
+def test_a_part_that_takes_many_leases_is_kept_by_the_pulse_of_its_work() -> None:
+    bench = Bench()
+
+    def long(items: Sequence[Item]) -> list[Verdict]:
+        for _ in range(20):
+            bench.clock.advance(LEASE / 2)
+            bench.pulse()
+            bench.queue.claim("greedy", 1e6, limit=len(PARTS))
+        return answer(items)
+
+    assert bench.worker("slow", long).run(lambda: False) == 1
+    assert is_committed(bench.store, PARTS[0])
+    assert bench.queue.claims(PARTS[0].part_id) == 1
+
+
+def test_work_without_a_pulse_loses_its_part() -> None:
+    bench = Bench()
+
+    def stuck(items: Sequence[Item]) -> list[Verdict]:
+        bench.clock.advance(LEASE + 1)
+        bench.queue.claim("greedy", 1e6, limit=len(PARTS))
+        bench.pulse()
+        raise AssertionError("the pulse must end this work")
+
+    assert bench.worker("stuck", stuck).run(lambda: False) == 0
+    assert not is_committed(bench.store, PARTS[0])
 
 
 def test_a_stop_gives_the_part_back_without_a_failure() -> None:
