@@ -13,6 +13,7 @@ from rich.table import Table
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
 from infra.column_map import ColumnMap
+from pipelines.progress import told
 from pipelines.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -136,8 +137,8 @@ def calibrate(
 
     settings = _settings(config, set_, model=model, alpha=alpha, delta=delta, bounds=bounds)
     request = CalibrationRequest(manifest, out, settings, _columns(column), like)
-    with console.status("calibrating") as status:
-        made = calibrate_manifest(request, lambda step: status.update(step))
+    with told(console, "loading the model") as say:
+        made = calibrate_manifest(request, say)
     if as_json:
         _print_json({"bundle_id": made.bundle.bundle_id, "bundle": made.address, "layers": made.bundle.layers,
                      "threshold": made.bundle.guarantee.threshold, "bound": made.bundle.guarantee.bound,

@@ -17,6 +17,7 @@ from pipelines.calibrate import CalibrationRequest, calibrate_manifest, contents
 from pipelines.demo.manifest import DemoManifests, write_demo_manifests
 from pipelines.demo.model import demo_model_folder
 from pipelines.moderate import moderate
+from pipelines.progress import told
 from pipelines.settings import Settings
 from pipelines.tables import bundle_table
 from pipelines.wiring import all_items, open_items
@@ -50,9 +51,9 @@ def show_demo(out: Path, settings: Settings, console: Console) -> dict[str, Any]
 
 def _calibrated(folder: Path, manifests: DemoManifests, settings: Settings, console: Console) -> str:
     if not (folder / "card.json").exists():
-        with console.status("calibrating") as status:
+        with told(console, "loading the model") as say:
             request = CalibrationRequest(str(manifests.calibration), str(folder), settings, ColumnMap())
-            made = calibrate_manifest(request, lambda step: status.update(step))
+            made = calibrate_manifest(request, say)
         console.print(bundle_table(made.bundle))
     _refuse_stale(folder, manifests)
     return str(folder)
