@@ -11,27 +11,15 @@ from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
-from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Action, Annotation, Fingerprint, Flaw, GateAction, Item, Verdict
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items
-from tests.tiny_model import tiny_llava_onevision
 
 Build = Any  # an engine's class
 
 ITEMS = mixed_items(16)
 OPTIONS = EngineOptions(batch_rows=16, max_new_tokens=6, slots=3)
-
-
-@pytest.fixture(params=[StaticEngine, SlotEngine])
-def build(request: pytest.FixtureRequest) -> Build:
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def backbone() -> LlavaOnevision:
-    return tiny_llava_onevision()
 
 
 @pytest.fixture(scope="module")

@@ -11,25 +11,13 @@ from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.second_look import looking
-from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Action, GateAction, Item, Verdict
 from tests.tiny_look import EVERY, ITEMS, look_bundle
-from tests.tiny_model import tiny_llava_onevision
 
 Build = Any  # an engine's class
 
 OPTIONS = EngineOptions(batch_rows=12, max_new_tokens=9, band=0.0, slots=3)
-
-
-@pytest.fixture(params=[StaticEngine, SlotEngine])
-def build(request: pytest.FixtureRequest) -> Build:
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def backbone() -> LlavaOnevision:
-    return tiny_llava_onevision()
 
 
 @pytest.fixture(scope="module")
