@@ -15,6 +15,7 @@ from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.bundle_files import load_bundle
+from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import open_queue, queue_file
 from pipelines.settings import Settings
@@ -61,6 +62,7 @@ def run_batch(request: Request, progress: Progress) -> Finished:
     Raises:
         UserMistake: bad manifest, bundle, model or output folder; nothing was changed.
         PartsBuried: parts were set aside after `max_failures` failures.
+        KeyboardInterrupt: a person stopped it; what is committed stays.
     """
     manifest = open_items(request.manifest, request.columns)
     bundle = load_bundle(request.settings.bundle)
@@ -74,7 +76,13 @@ def run_batch(request: Request, progress: Progress) -> Finished:
     store = open_store(request.out)
     resumed = take_over(store, run)
     parts = run.parts(request.settings.rows_per_part)
-    _work(replace(job, provenance=provenance), run, parts, store, progress)
+    with asked_to_stop() as check:
+
+        def told(run: Run, rows_done: int, counts: QueueCounts) -> None:
+            check()
+            progress(run, rows_done, counts)
+
+        _work(replace(job, provenance=provenance), run, parts, store, told)
     records = seal(store, parts)
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
     return Finished(run, bundle, store, resumed, records, verdicts)
