@@ -57,8 +57,8 @@ check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## measured comparisons; writes tests/bench/results
-	$(BIN)/python -m pytest tests/bench -s
+bench: $(VENV)/.dev ## measure against plain generate, continuous batching, the released form; writes tests/bench/results (BENCH_SCALE=0.1: quick)
+	$(BIN)/python -m pytest tests/bench -s --timeout 3600
 
 clean: ## remove the virtual environment and demo runs
 	rm -rf $(VENV) runs

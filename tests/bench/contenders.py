@@ -23,7 +23,6 @@ def continuous_batching(backbone: Backbone, items: Sequence[Item], rows: int) ->
         max_requests_per_batch=rows, use_cuda_graph=torch.cuda.is_available(),
     )  # fmt: skip
     settings = GenerationConfig(do_sample=False, eos_token_id=-1, max_new_tokens=longest)
-    attention = backbone.model.config._attn_implementation
     manager: Any = backbone.model.init_continuous_batching(settings, limits)
     answers: dict[str, list[int]] = {}
     started = perf_counter()
@@ -38,7 +37,6 @@ def continuous_batching(backbone: Backbone, items: Sequence[Item], rows: int) ->
         return perf_counter() - started, answers
     finally:
         manager.stop(block=True)
-        backbone.model.set_attn_implementation(attention)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Where measured numbers go: `results/<card>.json`, and the same as a Markdown table beside it."""
 
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def machine() -> str:
     """The card, or the processors where there is none: part of the file's name, because numbers belong to both."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0).lower().replace(" ", "-")
-    return f"{platform.machine()}-{torch.get_num_threads()}-threads"
+    return f"{platform.machine()}-{os.cpu_count()}-cpus"
 
 
 def record(name: str, value: float, meaning: str) -> None:
