@@ -26,7 +26,7 @@ class PoolFailed(AutosteerError):
 
 
 class ModelWorker:
-    """One process with one model. The model is loaded by a call, because a failing constructor restarts for ever."""
+    """One process with one model. A call loads the model, so that its errors reach the pool as they are."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -40,7 +40,7 @@ class ModelWorker:
         return self._worker.run(lambda: self._stopping)
 
     def stop(self) -> None:
-        """Finish the current chunk, give the part back, claim nothing more."""
+        """Finish the current step, give the part back, claim nothing more."""
         self._stopping = True
 
 
@@ -101,7 +101,7 @@ class Pool:
             self.stop()
 
     def stop(self) -> None:
-        """Ask every worker to finish its chunk and give its part back, wait for that, then end all actors."""
+        """Ask every worker to finish its step and give its part back, wait for that, then end all actors."""
         for actor in self._actors.values():
             actor.stop.remote()
         if self._running:
