@@ -25,7 +25,7 @@ class RiskReader:
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
         verdicts = self.judge(items, [self.encode(item) for item in items])
-        return [replace(verdict, action=_AUDITED.get(verdict.action, verdict.action)) for verdict in verdicts]
+        return [audited(verdict) for verdict in verdicts]
 
     def encode(self, item: Item) -> Prompt | BadItem:
         """The item as the model sees it, or why it cannot: a bad item costs its own row."""
@@ -58,3 +58,8 @@ class RiskReader:
         )
         risks: list[float] = self.bundle.probe.risk(activations_ND.to(self.backbone.model.device)).tolist()
         return risks
+
+
+def audited(verdict: Verdict) -> Verdict:
+    """The verdict in the words of an audit, which answers and refuses nothing."""
+    return replace(verdict, action=_AUDITED.get(verdict.action, verdict.action))

@@ -155,12 +155,21 @@ class QueueCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What another bundle says of the same item: its risk, and whether its gate would open."""
+
+    risk: float
+    gate_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """One item's outcome: exactly one per manifest row.
 
     `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error or a review; the gate opened
     at risk >= `threshold`. `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit
-    was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed.
+    was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed. `beside`
+    holds the readings of other bundles, by the name that the audit gave them.
     """
 
     item_id: str
@@ -178,3 +187,4 @@ class Verdict:
     finish_reason: str | None = None
     annotation: Annotation = field(default_factory=Annotation)
     compared: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Reading] = field(default_factory=dict)

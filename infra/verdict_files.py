@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from io import BytesIO
 from typing import Any
 
@@ -9,12 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
+from autosteer_core.values import Action, Annotation, Flaw, Label, Reading, Verdict
 from infra.parquet_file import opened_parquet
 
 PROVENANCE = ("bundle_id", "model_fingerprint", "run_id", "part_id")
 
 _REPEATED = pa.dictionary(pa.int32(), pa.string())  # a text that most rows of a part share
+_READING = pa.struct(
+    [pa.field("risk", pa.float64(), nullable=False), pa.field("gate_open", pa.bool_(), nullable=False)]
+)
 _SCHEMA = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
@@ -36,6 +40,7 @@ _SCHEMA = pa.schema(
         pa.field("pair", pa.string()),
         pa.field("source", pa.string()),
         pa.field("compared", pa.map_(pa.string(), pa.string()), nullable=False),
+        pa.field("beside", pa.map_(pa.string(), _READING), nullable=False),  # what other bundles read, by name
         *(pa.field(name, _REPEATED) for name in PROVENANCE),
     ]
 )
@@ -86,6 +91,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "pair": annotation.pair,
         "source": annotation.source,
         "compared": sorted(verdict.compared.items()),
+        "beside": [(name, asdict(verdict.beside[name])) for name in sorted(verdict.beside)],
     }
 
 
@@ -107,4 +113,5 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         finish_reason=row["finish_reason"],
         annotation=Annotation(label and Label(label), row["group"], row["pair"], row["source"]),
         compared=dict(row["compared"]),
+        beside={name: Reading(**reading) for name, reading in row["beside"]},
     )

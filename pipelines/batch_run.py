@@ -1,7 +1,8 @@
 """Run a manifest through the pool: plan, take over the output, work, seal. Shared by generate and audit."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from os import cpu_count
 
@@ -51,13 +52,28 @@ class Request:
     columns: ColumnMap
     compare: bool = False
     judge: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 Progress = Callable[[Run, int, QueueCounts], None]
 
 
-def run_batch(request: Request, progress: Progress) -> Finished:
+@contextmanager
+def worker_pool(settings: Settings) -> Iterator[Pool]:
+    """Workers for several runs with these settings: each loads its model once."""
+    threads = max(1, (cpu_count() or 1) // settings.workers)
+    with local_ray(settings.workers):
+        pool = Pool(PoolOptions(settings.workers, settings.gpus_per_worker, threads_per_worker=threads))
+        try:
+            yield pool
+        finally:
+            pool.stop()
+
+
+def run_batch(request: Request, progress: Progress, pool: Pool | None = None) -> Finished:
     """Do, or continue, the run; `progress` hears of committed rows while it works.
+
+    Without a `pool` the run has workers of its own.
 
     Raises:
         UserMistake: bad manifest, bundle, model or output folder; nothing was changed.
@@ -82,7 +98,7 @@ def run_batch(request: Request, progress: Progress) -> Finished:
             check()
             progress(run, rows_done, counts)
 
-        _work(replace(job, provenance=provenance), run, parts, store, told)
+        _work(replace(job, provenance=provenance), run, parts, store, told, pool)
     records = seal(store, parts)
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
     return Finished(run, bundle, store, resumed, records, verdicts)
@@ -90,28 +106,30 @@ def run_batch(request: Request, progress: Progress) -> Finished:
 
 def _job(request: Request) -> Job:
     threads = max(1, (cpu_count() or 1) // request.settings.workers)
+    beside = {name: str(load_bundle(address).bundle_id) for name, address in request.beside.items()}
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
-        request.judge,
+        request.judge, request.beside, beside,
     )  # fmt: skip
 
 
-def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Progress) -> None:
+def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
     done = {record.part_id for record in committed(store)}
     if len(done) == len(parts):
         return
     path, settings = queue_file(job.out, run.run_id), job.settings
     rows = {str(part.part_id): part.rows for part in parts}
-    with local_ray(settings.workers):
-        # A worker loads a whole model: there is no use in more of them than parts.
-        workers = min(settings.workers, len(parts) - len(done))
-        options = PoolOptions(workers, settings.gpus_per_worker, threads_per_worker=job.threads)
-        pool = Pool(options, partial(open_queue, path, settings.max_failures), partial(build_worker, job))
-        pool.queue.add(parts)
-        pool.queue.mark_done(sorted(done))
-        counts = pool.queue.counts()
+    left = len(parts) - len(done)
+    with (
+        nullcontext(pool) if pool else worker_pool(settings) as workers,
+        workers.serving(partial(open_queue, path, settings.max_failures)) as queue,
+    ):
+        queue.add(parts)
+        queue.mark_done(sorted(done))
+        counts = queue.counts()
         progress(run, _committed_rows(store, rows), counts)
-        for counts in pool.run():
+        # A worker loads a whole model: there is no use in more of them than parts.
+        for counts in workers.run(partial(build_worker, job), f"{job.out} {run.run_id}", left):
             progress(run, _committed_rows(store, rows), counts)
     if counts.buried:
         raise PartsBuried(

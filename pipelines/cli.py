@@ -82,8 +82,10 @@ def generate(
 
     The same command continues after any interruption.
     """
+    from pipelines.batch_run import Request
+
     settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
-    _moderate("generate", manifest, out, settings, _columns(column), as_json, compare)
+    _moderate(Request("generate", manifest, out, settings, _columns(column), compare), as_json)
 
 
 @app.command()
@@ -93,6 +95,9 @@ def audit(
     bundle: BundleOption = None,
     model: ModelOption = None,
     workers: WorkersOption = None,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="NAME=BUNDLE that reads the same pass; may be repeated")
+    ] = None,
     column: Column = None,
     config: Config = None,
     set_: Set = None,
@@ -103,9 +108,14 @@ def audit(
     Example:
 
         autosteer audit dataset/ --out runs/audit --bundle bundles/v1 --column id=uid --column text=prompt
+
+        autosteer audit dataset/ --out runs/both --bundle bundles/v1 --beside next=bundles/v2
     """
+    from pipelines.batch_run import Request
+
     settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
-    _moderate("audit", manifest, out, settings, _columns(column), as_json, False)
+    others = _assignments(beside, "--beside")
+    _moderate(Request("audit", manifest, out, settings, _columns(column), beside=others), as_json)
 
 
 @app.command()
@@ -284,13 +294,10 @@ def demo(
         _print_json(found)
 
 
-def _moderate(
-    kind: Any, manifest: str, out: str, settings: Settings, columns: ColumnMap, as_json: bool, compare: bool
-) -> None:
-    from pipelines.batch_run import Request
+def _moderate(request: Any, as_json: bool) -> None:
     from pipelines.moderate import moderate
 
-    summary = moderate(Request(kind, manifest, out, settings, columns, compare), console)
+    summary = moderate(request, console)
     if as_json:
         _print_json(summary.as_json())
 

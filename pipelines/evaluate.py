@@ -26,7 +26,6 @@ from pipelines.evaluation_results import Evaluation, guarantee_checks, tables_of
 from pipelines.evaluation_runs import shown_runs
 from pipelines.settings import Settings
 from pipelines.wiring import open_items, stream
-from workers.local_ray import local_ray
 
 TEXT_ONLY = "n-gram text"
 RESERVED = {OURS, TEXT_ONLY, UNSTEERED, ALWAYS, CANNED, GATE_ALONE}
@@ -59,7 +58,7 @@ def evaluate(request: EvaluationRequest, console: Console) -> Evaluation:
         items = evaluation_items(request.suite, request.data, request.out)
         leakage = find_leaks(request.calibrated_on, items)
     chosen = _chosen(items, leakage, request)
-    with local_ray(request.settings.workers), shown_runs(request.out, request.settings, console) as runs:
+    with shown_runs(request.out, request.settings, console) as runs:
         seen = run_everything(runs, items.address, chosen, bundles, request.sweep)
         questions = [row for row in chosen if seen.risks[OURS][row.item_id].flaw is None]
         conditions = conditions_of(seen, questions, load_bundle(bundles[OURS]))

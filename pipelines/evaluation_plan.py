@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from autosteer_core.bundle import Bundle, to_files
 from autosteer_core.epsilon_sweep import STRENGTHS, sweep_rows
 from autosteer_core.questions import Question, SetKind
-from autosteer_core.values import GateAction, Item
+from autosteer_core.values import GateAction, Item, Verdict
 from infra.item_files import items_to_parquet
 from infra.open_store import open_store
 from pipelines.bundle_files import load_bundle, save_bundle
@@ -45,10 +45,8 @@ def run_everything(
     runs: Runs, address: str, questions: Sequence[Question], bundles: Mapping[str, str], sweep: int
 ) -> Seen:
     """`bundles` by name, the evaluated one under `OURS`; every run continues where it stopped."""
-    seen = Seen()
-    for name, bundle in bundles.items():
-        seen.risks[name] = runs.audit(slug(name), bundle, address)
     ours, out = bundles[OURS], runs.out
+    seen = Seen(_risks(runs, address, bundles))
     opened = {item for item, verdict in seen.risks[OURS].items() if verdict.gate_open}
     sampled = {row.item_id for row in questions if row.sampled}
     harmless = {row.item_id for row in questions if row.kind is not SetKind.HARMFUL}
@@ -67,6 +65,22 @@ def run_everything(
             seen.others[name] = runs.generate(slug(name), bundle, sample)
     _sweep(runs, seen, address, sweep_rows(questions, sweep, runs.settings.seed) if sweep else [], ours)
     return seen
+
+
+def _risks(runs: Runs, address: str, bundles: Mapping[str, str]) -> dict[str, Verdicts]:
+    """What every bundle reads of every row, from one audit; a row that a bundle could not read is missing there."""
+    others = {name: bundle for name, bundle in bundles.items() if name != OURS}
+    audited = runs.audit(address, bundles[OURS], others)
+    return {OURS: audited} | {
+        name: {item: _under(verdict, name) for item, verdict in audited.items() if name in verdict.beside}
+        for name in others
+    }
+
+
+def _under(verdict: Verdict, name: str) -> Verdict:
+    """The verdict with another bundle's reading in the place of its own."""
+    reading = verdict.beside[name]
+    return replace(verdict, risk=reading.risk, gate_open=reading.gate_open, beside={})
 
 
 def same_edit(one: Bundle, other: Bundle) -> bool:

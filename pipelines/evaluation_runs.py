@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -12,9 +12,10 @@ from autosteer_core.errors import Interrupted
 from autosteer_core.run import Run
 from autosteer_core.values import QueueCounts, Verdict
 from infra.column_map import ColumnMap
-from pipelines.batch_run import Request, run_batch
+from pipelines.batch_run import Request, run_batch, worker_pool
 from pipelines.job import Kind
 from pipelines.settings import Settings
+from workers.ray_pool import Pool
 
 Verdicts = Mapping[str, Verdict]
 
@@ -25,37 +26,37 @@ class Runs:
 
     out: str
     settings: Settings
+    pool: Pool
     bar: Progress
 
-    def audit(self, name: str, bundle: str, manifest: str) -> Verdicts:
-        """Risks of every row of the manifest under the bundle."""
-        return self._verdicts("audit", f"audit/{name}", manifest, {"bundle": bundle})
+    def audit(self, manifest: str, bundle: str, beside: Mapping[str, str]) -> Verdicts:
+        """Risks of every row under the bundle and, in the same pass, under those beside it."""
+        request = self._request("audit", "audit", manifest, {"bundle": bundle})
+        return self._verdicts("audit", replace(request, beside=beside))
 
     def generate(
         self, name: str, bundle: str, manifest: str | None, compare: bool = False, **settings: Any
     ) -> Verdicts:
         """Answers of every row; with `compare` also the unsteered and the always steered ones."""
-        changed = {"bundle": bundle} | settings
-        return self._verdicts("generate", f"generate/{name}", manifest, changed, compare) if manifest else {}
+        if manifest is None:
+            return {}
+        request = self._request("generate", f"generate/{name}", manifest, {"bundle": bundle} | settings)
+        return self._verdicts(f"generate/{name}", replace(request, compare=compare))
 
     def judge(self, name: str, model: str, bundle: str, manifest: str | None) -> Verdicts:
         """What a judge model says of every exchange of a prompt and an answer."""
-        changed = {"bundle": bundle}
-        return self._verdicts("audit", f"judge/{name}", manifest, changed, judge=model) if manifest else {}
+        if manifest is None:
+            return {}
+        request = self._request("audit", f"judge/{name}", manifest, {"bundle": bundle})
+        return self._verdicts(f"judge/{name}", replace(request, judge=model))
 
-    def _verdicts(
-        self,
-        kind: Kind,
-        name: str,
-        manifest: str,
-        changed: Mapping[str, Any],
-        compare: bool = False,
-        judge: str | None = None,
-    ) -> Verdicts:
+    def _request(self, kind: Kind, name: str, manifest: str, changed: Mapping[str, Any]) -> Request:
         settings = self.settings.model_copy(update=dict(changed))
-        request = Request(kind, manifest, f"{self.out.rstrip('/')}/{name}", settings, ColumnMap(), compare, judge)
+        return Request(kind, manifest, f"{self.out.rstrip('/')}/{name}", settings, ColumnMap())
+
+    def _verdicts(self, name: str, request: Request) -> Verdicts:
         with self._shown(name) as show:
-            finished = run_batch(request, show)
+            finished = run_batch(request, show, self.pool)
         return {verdict.item_id: verdict for verdict in finished.verdicts}
 
     @contextmanager
@@ -75,10 +76,10 @@ class Runs:
 
 @contextmanager
 def shown_runs(out: str, settings: Settings, console: Console) -> Iterator[Runs]:
-    """One line per run, for as long as the evaluation works."""
+    """One line per run, for as long as the evaluation works; all runs share the workers."""
     bar = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, transient=True,
     )  # fmt: skip
-    with bar:
-        yield Runs(out, settings, bar)
+    with worker_pool(settings) as pool, bar:
+        yield Runs(out, settings, pool, bar)

@@ -1,7 +1,7 @@
 """What a worker process must know to do its share of a run: plain values only, so that they travel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infra.column_map import ColumnMap
@@ -12,7 +12,10 @@ Kind = Literal["generate", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead."""
+    """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead.
+
+    `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold.
+    """
 
     kind: Kind
     manifest: str
@@ -23,6 +26,8 @@ class Job:
     provenance: Mapping[str, str]
     threads: int
     judge: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
+    beside_ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def answer_settings(self) -> dict[str, Any]:
@@ -33,4 +38,6 @@ class Job:
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
         if self.judge is not None:
             chosen["judge"] = self.judge
+        if self.beside_ids:
+            chosen["beside"] = dict(self.beside_ids)
         return chosen | {"compare": self.compare} if self.kind == "generate" else chosen

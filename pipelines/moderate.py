@@ -18,10 +18,11 @@ from autosteer_core.values import QueueCounts
 from pipelines.batch_run import Request, run_batch
 from pipelines.report import report_html
 from pipelines.summary import Summary, summarise
-from pipelines.tables import action_table, flag_table, outcome_table
+from pipelines.tables import action_table, beside_table, flag_table, outcome_table
+from workers.ray_pool import Pool
 
 
-def moderate(request: Request, console: Console) -> Summary:
+def moderate(request: Request, console: Console, pool: Pool | None = None) -> Summary:
     """Do or continue the run, show it, and leave `summary.json` and `report.html` beside the rows."""
     bar = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -35,7 +36,7 @@ def moderate(request: Request, console: Console) -> Summary:
             bar.update(task, total=run.rows, completed=rows_done, description=state)
 
         try:
-            finished = run_batch(request, show)
+            finished = run_batch(request, show, pool)
         except KeyboardInterrupt:
             raise Interrupted("stopped; what is committed stays, repeat the command to continue") from None
     summary = summarise(finished)
@@ -51,5 +52,7 @@ def _print(summary: Summary, console: Console) -> None:
         console.print(outcome_table(summary))
     if summary.flags:
         console.print(flag_table(summary))
+    if summary.beside:
+        console.print(beside_table(summary))
     where = summary.finished.store.describe()
     console.print(f"rows, summary.json and report.html are in {where}", highlight=False)

@@ -1,7 +1,8 @@
 """What a finished run did, as plain values: for the terminal, for --json and for the report."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from autosteer_core.evaluation import GroupOutcome, Rate, flag_rates, outcomes
@@ -10,6 +11,16 @@ from autosteer_core.values import Action, Label, Verdict
 from pipelines.batch_run import Finished
 
 KINDS = {"generate": ("answer", "refuse", "review", "error"), "audit": ("allow", "flag", "review", "error")}
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What another bundle would flag of the same rows, and how many of its decisions differ."""
+
+    name: str
+    flagged: int
+    only_here: int
+    only_there: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,7 @@ class Summary:
     degenerate: int
     judges_disagree: int
     borderline: int
+    beside: list[Beside]
 
     def as_json(self) -> dict[str, Any]:
         """Stable keys for machines."""
@@ -41,6 +53,7 @@ class Summary:
             "refusal_judges_disagree": self.judges_disagree,
             "outcomes": [_outcome_json(outcome) for outcome in self.outcomes],
             "flagged": [_flag_json(*flag) for flag in self.flags],
+            "beside": [asdict(other) for other in self.beside],
         }
 
 
@@ -57,7 +70,14 @@ def summarise(finished: Finished) -> Summary:
         degenerate=sum(row.answer is not None and is_degenerate(row.answer) for row in rows),
         judges_disagree=sum(_disagree(row) for row in rows),
         borderline=sum(row.borderline for row in rows),
+        beside=[_beside(name, rows) for name in sorted({name for row in rows for name in row.beside})],
     )
+
+
+def _beside(name: str, rows: Sequence[Verdict]) -> Beside:
+    pairs = [(row.action is Action.FLAG, row.beside[name].gate_open) for row in rows if name in row.beside]
+    there = sum(other for _, other in pairs)
+    return Beside(name, there, pairs.count((True, False)), pairs.count((False, True)))
 
 
 def _counted(values: Any) -> dict[str, int]:

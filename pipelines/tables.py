@@ -45,6 +45,14 @@ def flag_table(summary: Summary) -> Table:
     return table
 
 
+def beside_table(summary: Summary) -> Table:
+    """Where other bundles decide otherwise."""
+    table = Table("bundle beside", "flagged", "not here", "only here", title="the same rows under other bundles")
+    for other in summary.beside:
+        table.add_row(other.name, f"{other.flagged:,}", f"{other.only_there:,}", f"{other.only_here:,}")
+    return table
+
+
 def bundle_table(bundle: Bundle) -> Table:
     """The guarantee and what it costs, measured on rows that nothing was fitted on."""
     guarantee, probe = bundle.guarantee, bundle.report["probe"]

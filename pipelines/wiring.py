@@ -1,12 +1,13 @@
 """The only place that chooses adapters: model family, engine, queue, store, manifest."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions, silent
+from autosteer_core.joint_audit import JointAudit
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
@@ -20,6 +21,7 @@ from pipelines.bundle_files import load_bundle
 from pipelines.demo.model import demo_model_folder
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
+from pipelines.kept_model import forget_model, kept_model
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
 from workers.lifeline import Lifeline
@@ -57,44 +59,58 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
     )
 
 
-def build_engine(
-    settings: Settings, compare: bool = False, decodes: bool = True, pulse: Callable[[], None] = silent
-) -> Engine:
-    """Model, bundle and engine; an engine that `decodes` in slots is compared with plain `generate` first.
+def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
+    """Model, bundle and engine; a model that decodes in slots is compared with plain `generate` first.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family cannot be decoded in slots.
     """
-    bundle = load_bundle(settings.bundle)
-    backbone, options = load_backbone(settings), engine_options(settings, compare, pulse)
-    if settings.engine == "static" or not decodes:
-        return StaticEngine(backbone, bundle, options)
-    engine = SlotEngine(backbone, bundle, options)
-    check_parity(backbone, bundle)
+    bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
+    options = engine_options(settings, compare, pulse)
+    if settings.engine == "static":
+        return StaticEngine(kept.backbone, bundle, options)
+    engine = SlotEngine(kept.backbone, bundle, options)
+    if not kept.proven:
+        check_parity(kept.backbone, bundle)
+        kept.proven = True
     return engine
+
+
+def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> JointAudit:
+    """What reads risks under the settings' bundle and those `beside` it, name -> address.
+
+    Raises:
+        BundleRefused: model and bundle do not belong together.
+    """
+    others = {name: load_bundle(address) for name, address in beside.items()}
+    backbone = kept_model(settings, load_backbone).backbone
+    return JointAudit(backbone, load_bundle(settings.bundle), others, engine_options(settings, False, pulse))
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
     """Called inside a worker process: everything it needs, made from plain values."""
     torch.set_num_threads(job.threads)
-    decodes = job.kind == "generate"
     lifeline = Lifeline(queue, job.settings.lease_seconds)
-    if job.judge is None:
-        engine = build_engine(job.settings, job.compare, decodes, lifeline.pulse)
-    else:
-        engine = load_judge(job.judge, job.settings)
-    judge: Judge = engine.generate if decodes else engine.audit
     return PartWorker(
         name=name,
         queue=queue,
         store=open_store(job.out),
         manifest=open_items(job.manifest, job.columns),
-        judge=judge,
+        judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
         chunk_rows=CHUNK_ROWS if job.judge is None else job.settings.batch_rows,
     )
+
+
+def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
+    if job.kind == "generate":
+        return build_engine(job.settings, job.compare, pulse).generate
+    if job.judge is None:
+        return build_auditor(job.settings, job.beside, pulse).audit
+    forget_model()
+    return load_judge(job.judge, job.settings).audit
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,8 @@ from workers.loop import PartWorker
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 30.0  # seconds for a step to end
+
 BuildWorker = Callable[[str, PartQueue], PartWorker]
 
 
@@ -30,13 +33,15 @@ class ModelWorker:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._run = ""
         self._worker: PartWorker | None = None
         self._stopping = False
 
-    def work(self, broker: Any, build: BuildWorker) -> int:
-        """Load the model if this process has none yet, then work until nothing can be claimed."""
-        if self._worker is None:
-            self._worker = build(self._name, BrokeredQueue(broker))
+    def work(self, broker: Any, build: BuildWorker, run: str) -> int:
+        """Get ready for `run` if this process is not yet, then work until nothing can be claimed."""
+        if self._worker is None or self._run != run:
+            self._worker = None  # the last run's engine goes before the next one comes
+            self._worker, self._run = build(self._name, BrokeredQueue(broker)), run
         return self._worker.run(lambda: self._stopping)
 
     def stop(self) -> None:
@@ -62,11 +67,9 @@ class PoolOptions:
 
 @dataclass(slots=True)
 class Pool:
-    """A broker and its workers on a running Ray."""
+    """Workers on a running Ray; a finished run leaves them as they are, for the next one."""
 
     options: PoolOptions
-    open_queue: Callable[[], PartQueue]
-    build: BuildWorker
     clock: Callable[[], float] = time.time
     deaths: int = 0
     # Tokens start again when a lost queue is rebuilt, so a worker's name must not: it carries the pool's own id.
@@ -75,50 +78,66 @@ class Pool:
     _running: dict[Any, str] = field(default_factory=dict)
     _broker: Any = None
 
-    @property
-    def queue(self) -> PartQueue:
-        """The queue, seen through the broker; starts the broker at first use."""
-        if self._broker is None:
-            self._broker = BrokerActor.remote(self.open_queue)
-        return BrokeredQueue(self._broker)
+    @contextmanager
+    def serving(self, open_queue: Callable[[], PartQueue]) -> Iterator[PartQueue]:
+        """A run's queue, owned by a broker for as long as this lasts; where all went well, the workers stay."""
+        self._broker, self.deaths = BrokerActor.remote(open_queue), 0
+        try:
+            yield BrokeredQueue(self._broker)
+            self._await_idle()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            ray.kill(self._broker)
+            self._broker = None
 
-    def run(self) -> Iterator[QueueCounts]:
-        """Work until every part is done or buried; yields the counts at every poll, and once at the end.
+    def run(self, build: BuildWorker, run: str, workers: int) -> Iterator[QueueCounts]:
+        """Work with at most `workers` until every part is done or buried; yields the counts at every poll.
 
         Raises:
             UserMistake: a worker refused its bundle, model or manifest.
             PoolFailed: workers died more often than `max_deaths`.
         """
-        counts = self.queue.counts()
-        try:
-            while counts.unfinished:
-                self._start_missing()
-                self._collect()
-                self._kill_stuck()
-                counts = self.queue.counts()
-                yield counts
-        finally:
-            self.stop()
+        queue = BrokeredQueue(self._broker)
+        counts = queue.counts()
+        while counts.unfinished:
+            self._start_missing(build, run, min(workers, self.options.workers))
+            self._collect()
+            self._kill_stuck()
+            counts = queue.counts()
+            yield counts
 
     def stop(self) -> None:
-        """Ask every worker to finish its step and give its part back, wait for that, then end all actors."""
+        """Ask every worker to finish its step and give its part back, wait for that, then end all of them."""
         for actor in self._actors.values():
             actor.stop.remote()
         if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running), timeout=30)
-        for actor in [*self._actors.values(), *([self._broker] if self._broker else [])]:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=_PATIENCE)
+        for actor in self._actors.values():
             ray.kill(actor)
         self._actors.clear()
         self._running.clear()
-        self._broker = None
 
-    def _start_missing(self) -> None:
-        for number in range(self.options.workers):
+    def _await_idle(self) -> None:
+        """Calls still on their way back; a worker that does not come back, or died, is not kept."""
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=_PATIENCE)
+        for call, name in self._running.items():
+            try:
+                ray.get(call, timeout=0)
+            except (AutosteerError, RayError) as error:
+                log.warning("%s is not kept (%s)", name, type(error).__name__)
+                ray.kill(self._actors.pop(name))
+        self._running.clear()
+
+    def _start_missing(self, build: BuildWorker, run: str, workers: int) -> None:
+        for number in range(workers):
             name = f"worker-{number}-{self.pool_id}"
             if name not in self._actors:
                 self._actors[name] = self._actor(name)
             if name not in self._running.values():
-                self._running[self._actors[name].work.remote(self._broker, self.build)] = name
+                self._running[self._actors[name].work.remote(self._broker, build, run)] = name
 
     def _actor(self, name: str) -> Any:
         threads = str(self.options.threads_per_worker)

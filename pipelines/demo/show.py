@@ -11,7 +11,7 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.evaluation import Rate
 from autosteer_core.text_control import text_only_accuracy
 from infra.column_map import ColumnMap
-from pipelines.batch_run import Request
+from pipelines.batch_run import Request, worker_pool
 from pipelines.bundle_files import load_bundle
 from pipelines.calibrate import CalibrationRequest, calibrate_manifest, contents_hash
 from pipelines.demo.manifest import DemoManifests, write_demo_manifests
@@ -21,7 +21,6 @@ from pipelines.progress import told
 from pipelines.settings import Settings
 from pipelines.tables import bundle_table
 from pipelines.wiring import all_items, open_items
-from workers.local_ray import local_ray
 
 
 def show_demo(out: Path, settings: Settings, console: Console) -> dict[str, Any]:
@@ -32,9 +31,9 @@ def show_demo(out: Path, settings: Settings, console: Console) -> dict[str, Any]
     manifests = write_demo_manifests(out / "manifests")
     bundle = _calibrated(out / "bundle", manifests, settings, console)
     steering = settings.model_copy(update={"bundle": bundle, "max_new_tokens": 32})
-    with local_ray(settings.workers):
-        generated = moderate(_request("generate", manifests, out, steering), console)
-        audited = moderate(_request("audit", manifests, out, steering), console)
+    with worker_pool(settings) as pool:
+        generated = moderate(_request("generate", manifests, out, steering), console, pool)
+        audited = moderate(_request("audit", manifests, out, steering), console, pool)
     control = _text_control(manifests)
     console.print(_control_table(control))
     console.print(f"report: {(out / 'generate' / 'report.html').resolve().as_uri()}", highlight=False)

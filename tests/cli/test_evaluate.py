@@ -63,7 +63,7 @@ def found(workspace: Workspace) -> dict[str, Any]:
     killed = workspace.start(command(workspace, "out"))
     deadline = time.monotonic() + 400
     try:
-        while workspace.commits("out/audit/random-layer") < 1:
+        while workspace.commits("out/generate/paired") < 1:
             assert killed.poll() is None, killed.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -1,0 +1,71 @@
+"""One audit under several bundles: every row runs once, and each probe reads its own sites of that pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from autosteer_core.activations import read_sites
+from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import encode_item
+from autosteer_core.engine import EngineOptions
+from autosteer_core.errors import BadItem
+from autosteer_core.risk_reading import RiskReader, audited
+from autosteer_core.values import Item, Reading, Verdict
+from autosteer_core.verdict_stages import broken
+
+
+class JointAudit:
+    """Verdicts of `bundle`, with the readings of the bundles `beside` it by name.
+
+    Raises:
+        BundleRefused: a bundle of another model.
+    """
+
+    def __init__(
+        self, backbone: Backbone, bundle: Bundle, beside: Mapping[str, Bundle], options: EngineOptions
+    ) -> None:
+        placed = [each.to(backbone.model.device) for each in (bundle, *beside.values())]
+        for each in placed:
+            each.require(backbone.fingerprint)
+        self._backbone = backbone
+        self._options = options
+        self._own, *others = (RiskReader(backbone, each, options) for each in placed)
+        self._beside = dict(zip(beside, others, strict=True))
+        self._sites = sorted({site for each in placed for site in each.sites})
+
+    def audit(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict an item, in order; blocks above the highest site do not run."""
+        encoded = [encode_item(self._backbone, item) for item in items]
+        seen = iter(self._read([prompt for prompt in encoded if not isinstance(prompt, BadItem)]))
+        return [
+            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(seen))
+            for item, prompt in zip(items, encoded, strict=True)
+        ]
+
+    def _read(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Shape (N, sites, d)."""
+        if not prompts:
+            return torch.empty(0)
+        read_ND = read_sites(
+            self._backbone, prompts, self._sites, self._options.batch_rows, lambda done: self._options.pulse()
+        )
+        return read_ND.view(len(prompts), len(self._sites), -1).to(self._backbone.model.device)
+
+    def _verdict(self, item: Item, prompt: Prompt, seen_SD: Tensor) -> Verdict:
+        own = audited(self._decided(self._own, item, prompt, seen_SD))
+        others = {name: self._decided(reader, item, prompt, seen_SD) for name, reader in self._beside.items()}
+        # Without a finite risk there is no reading: the name is missing, and nobody takes that for a closed gate.
+        readings = {
+            name: Reading(verdict.risk, verdict.gate_open)
+            for name, verdict in others.items()
+            if verdict.gate_open is not None
+        }
+        return replace(own, beside=readings)
+
+    def _decided(self, reader: RiskReader, item: Item, prompt: Prompt, seen_SD: Tensor) -> Verdict:
+        places = [self._sites.index(site) for site in reader.bundle.sites]
+        risk_1 = reader.bundle.probe.risk(seen_SD[places].flatten()[None])
+        return reader.decide(item, prompt, risk_1.item())
