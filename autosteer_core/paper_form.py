@@ -160,7 +160,8 @@ def _question_start(backbone: Backbone, prompt: Prompt) -> int:
 
 
 def _adamw(weights: Sequence[Tensor], schedule: Schedule) -> torch.optim.AdamW:
-    return torch.optim.AdamW(weights, schedule.learning_rate, weight_decay=schedule.weight_decay)
+    # One kernel for all weights: the steps are many and tiny.
+    return torch.optim.AdamW(weights, schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
 
 
 def _batches(count: int, schedule: Schedule, seed: int) -> Iterator[Tensor]:
