@@ -23,10 +23,10 @@ from pipelines.job import Job
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker
+from workers.loop import Judge, PartWorker, in_chunks
 
 DEMO = "demo"
-CHUNK_ROWS = 256  # many times the slots, so that they are seldom empty; the pictures of so many rows fit in memory
+AUDITED_BATCHES = 4  # at once: enough for rows of similar length to meet
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -78,23 +78,27 @@ def build_engine(
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
     """Called inside a worker process: everything it needs, made from plain values."""
     torch.set_num_threads(job.threads)
-    decodes = job.kind == "generate"
     lifeline = Lifeline(queue, job.settings.lease_seconds)
-    if job.judge is None:
-        engine = build_engine(job.settings, job.compare, decodes, lifeline.pulse)
-    else:
-        engine = load_judge(job.judge, job.settings)
-    judge: Judge = engine.generate if decodes else engine.audit
     return PartWorker(
         name=name,
         queue=queue,
         store=open_store(job.out),
         manifest=open_items(job.manifest, job.columns),
-        judge=judge,
+        judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
-        chunk_rows=CHUNK_ROWS if job.judge is None else job.settings.batch_rows,
     )
+
+
+def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
+    """Only an engine that decodes has a stream of its own."""
+    rows = job.settings.batch_rows
+    if job.judge is not None:
+        judge = load_judge(job.judge, job.settings)
+        return in_chunks(judge.audit, rows)
+    decodes = job.kind == "generate"
+    engine = build_engine(job.settings, job.compare, decodes, pulse)
+    return engine.stream if decodes else in_chunks(engine.audit, AUDITED_BATCHES * rows)
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

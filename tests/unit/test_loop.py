@@ -1,6 +1,6 @@
 """One worker's loop over ports."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from autosteer_core.commit import committed, is_committed, seal
 from autosteer_core.errors import TryAgain
@@ -9,10 +9,12 @@ from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
 from tests.doubles import FakeClock
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker
+from workers.loop import PartWorker, in_chunks
 
 PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range(0, 12, 4)]
 LEASE = 30.0
+
+ListJudge = Callable[[Sequence[Item]], list[Verdict]]
 
 
 class Numbers:
@@ -38,11 +40,17 @@ class Bench:
         self.store = MemoryStore()
         self.queue.add(PARTS)
 
-    def worker(self, name: str = "w", judge: Judge = answer) -> PartWorker:
+    def worker(self, name: str = "w", judge: ListJudge = answer) -> PartWorker:
         lifeline = Lifeline(self.queue, LEASE, self.clock.now)
         self.pulse = lifeline.pulse
         return PartWorker(
-            name, self.queue, self.store, Numbers(), judge, lambda rows, lease: repr(rows).encode(), lifeline, 2
+            name,
+            self.queue,
+            self.store,
+            Numbers(),
+            in_chunks(judge, 2),
+            lambda rows, lease: repr(rows).encode(),
+            lifeline,
         )
 
 
