@@ -9,7 +9,7 @@ from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
 from autosteer_core.evaluation import Rate
-from autosteer_core.gate_actions import Responder
+from autosteer_core.gate_actions import Refuser
 from autosteer_core.judges import is_degenerate, is_refusal
 from autosteer_core.request import Request
 from autosteer_core.residual_steering import ResidualShift, shifted
@@ -54,14 +54,14 @@ def compare_actions(
     backbone: Backbone, bundle: Bundle, harmful: Sequence[Prompt], baselines: Baselines, decoding: Decoding
 ) -> dict[str, ActionOutcome]:
     """Every way by name, with the gate open for every row: `none`, `steer`, `prefix`, `canned`, and the baselines."""
-    longest, decoder = decoding.max_new_tokens, StaticDecoder(backbone)
+    longest = decoding.max_new_tokens
     ways: dict[str, Respond] = {NONE: lambda prompts: decode(backbone, prompts, longest)}
     for action in GateAction:
-        ways[action.value] = _always(Responder(decoder, bundle, action), longest)
+        ways[action.value] = _always(Refuser(backbone, bundle, action), longest)
     if baselines.shift is not None:
         ways[RESIDUAL] = _shifted(backbone, baselines.shift, longest)
     if baselines.paper is not None:
-        ways[PAPER] = _always(Responder(decoder, baselines.paper, GateAction.STEER), longest)
+        ways[PAPER] = _always(Refuser(backbone, baselines.paper, GateAction.STEER), longest)
     return {name: _outcome(respond, harmful, decoding) for name, respond in ways.items()}
 
 
@@ -87,8 +87,12 @@ def best_strength(
     return shift.times(max(STRENGTHS, key=refused))
 
 
-def _always(responder: Responder, longest: int) -> Respond:
-    return lambda prompts: responder.respond([Request(prompt, longest) for prompt in prompts], [True] * len(prompts))
+def _always(refuser: Refuser, longest: int) -> Respond:
+    def respond(prompts: Sequence[Prompt]) -> list[Answer]:
+        decoder = StaticDecoder(refuser.backbone, len(prompts))
+        return decoder.drive([refuser.refuse(Request(prompt, longest)) for prompt in prompts])
+
+    return respond
 
 
 def _shifted(backbone: Backbone, shift: ResidualShift, max_new_tokens: int) -> Respond:

@@ -1,11 +1,15 @@
-"""The engine port: items in, verdicts out, one each and in order."""
+"""The engine port: items in, verdicts out, one each: in order, or as they finish."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from operator import itemgetter
+from typing import Protocol, TypeVar
 
+from autosteer_core.encoding import Encoder
 from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -19,6 +23,15 @@ class Engine(Protocol):
         """Risk, then an answer, a refusal, a review or an error."""
         ...
 
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        """What `generate` gives, as it finishes, each with the place of its item; reads few `items` ahead."""
+        ...
+
+
+def in_order(stream: Iterable[tuple[int, T]]) -> list[T]:
+    """A whole stream by place."""
+    return [value for _, value in sorted(stream, key=itemgetter(0))]
+
 
 def silent() -> None:
     """The pulse of an engine that nobody waits for."""
@@ -31,7 +44,7 @@ class EngineOptions:
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
-    work: whoever holds a lease renews it there.
+    work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
     """
 
     batch_rows: int = 16
@@ -43,3 +56,4 @@ class EngineOptions:
     sampling: Sampling | None = None
     slots: int = 16
     pulse: Callable[[], None] = silent
+    encoder: Encoder | None = None

@@ -9,7 +9,6 @@ from torch import Tensor
 from autosteer_core.activations import read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
-from autosteer_core.encoding import encode_item
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.risk_reading import RiskReader, audited
@@ -38,11 +37,11 @@ class JointAudit:
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order; blocks above the highest site do not run."""
-        encoded = [encode_item(self._backbone, item) for item in items]
-        seen = iter(self._read([prompt for prompt in encoded if not isinstance(prompt, BadItem)]))
+        encoded = list(self._own.encoded(items))
+        seen = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
         return [
             broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(seen))
-            for item, prompt in zip(items, encoded, strict=True)
+            for item, prompt in encoded
         ]
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:

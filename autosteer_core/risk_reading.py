@@ -1,17 +1,29 @@
 """From items to verdicts without an answer: encode, read the risk, decide the gate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autosteer_core.activations import read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import Encoded, InlineEncoder
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Action, Item, Verdict
 from autosteer_core.verdict_stages import broken, gated
 
 _AUDITED = {Action.ANSWER: Action.ALLOW, Action.REFUSE: Action.FLAG}
+
+
+def read_risks(
+    backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], batch_rows: int, pulse: Callable[[], None]
+) -> list[float]:
+    """What the bundle's probe reads of every prompt; blocks below its layer run, nothing is decoded."""
+    if not prompts:
+        return []
+    read_ND = read_sites(backbone, prompts, bundle.sites, batch_rows, lambda done: pulse())
+    risks: list[float] = bundle.probe.risk(read_ND.to(backbone.model.device)).tolist()
+    return risks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +36,20 @@ class RiskReader:
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
-        verdicts = self.judge(items, [self.encode(item) for item in items])
+        encoded = list(self.encoded(items))
+        risks = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
+        verdicts = [
+            broken(item, prompt) if isinstance(prompt, BadItem) else self.decide(item, prompt, next(risks))
+            for item, prompt in encoded
+        ]
         return [audited(verdict) for verdict in verdicts]
 
-    def encode(self, item: Item) -> Prompt | BadItem:
-        """The item as the model sees it, or why it cannot: a bad item costs its own row."""
-        try:
-            if item.flaw is not None:
-                raise BadItem(item.flaw.code, item.flaw.message)
-            return self.backbone.encode(item)
-        except BadItem as error:
-            return error
-
-    def judge(self, items: Sequence[Item], encoded: Sequence[Prompt | BadItem]) -> list[Verdict]:
-        """A verdict without an answer for every item."""
-        risks = iter(self._read([prompt for prompt in encoded if not isinstance(prompt, BadItem)]))
-        return [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self.decide(item, prompt, next(risks))
-            for item, prompt in zip(items, encoded, strict=True)
-        ]
+    def encoded(self, items: Iterable[Item]) -> Iterator[Encoded]:
+        """Every item with its prompt, as it is asked for; with a pulse each, because pictures take time."""
+        encoder = self.options.encoder or InlineEncoder(self.backbone)
+        for each in encoder.encode(items):
+            self.options.pulse()
+            yield each
 
     def decide(self, item: Item, prompt: Prompt, risk: float) -> Verdict:
         """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide."""
@@ -51,13 +58,8 @@ class RiskReader:
         return gated(item, self._read([prompt])[0] if borderline else risk, threshold, borderline=borderline)
 
     def _read(self, prompts: Sequence[Prompt]) -> list[float]:
-        if not prompts:
-            return []
-        activations_ND = read_sites(
-            self.backbone, prompts, self.bundle.sites, self.options.batch_rows, lambda done: self.options.pulse()
-        )
-        risks: list[float] = self.bundle.probe.risk(activations_ND.to(self.backbone.model.device)).tolist()
-        return risks
+        options = self.options
+        return read_risks(self.backbone, self.bundle, prompts, options.batch_rows, options.pulse)
 
 
 def audited(verdict: Verdict) -> Verdict:

@@ -1,98 +1,48 @@
 """The fast engine: slots are refilled while decoding, and the gate is decided at prefill."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
-from autosteer_core.decoding import Answer
-from autosteer_core.engine import EngineOptions
-from autosteer_core.errors import BadItem
-from autosteer_core.finishing import Finisher
-from autosteer_core.request import Request, request_of
+from autosteer_core.course import course
+from autosteer_core.engine import EngineOptions, in_order
 from autosteer_core.risk_reading import RiskReader
-from autosteer_core.slots.slot import Gate, Work
 from autosteer_core.slots.slot_decoder import SlotDecoder
-from autosteer_core.values import GateAction, Item, Verdict
-from autosteer_core.verdict_stages import broken
+from autosteer_core.values import Item, Verdict
 
 
 class SlotEngine:
     """Rows in slots behind the Engine port; refuses a bundle of another model."""
 
     def __init__(self, backbone: Backbone, bundle: Bundle, options: EngineOptions) -> None:
-        bundle.require(backbone.fingerprint)
         self._backbone = backbone
-        self._bundle = bundle.to(backbone.model.device)
         self._options = options
+        self._reader = self._reader_of(bundle)
         self._decoder = SlotDecoder(backbone, options.slots, options.sampling, options.pulse, whole=options.compare)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
-        return RiskReader(self._backbone, self._bundle, self._options).audit(items)
+        return self._reader.audit(items)
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in the order of `items`."""
-        return self.generate_under(items, [self._bundle] * len(items))
+        return in_order(self.stream(items))
 
     def generate_under(self, items: Sequence[Item], bundles: Sequence[Bundle]) -> list[Verdict]:
         """The same with a bundle an item; rows of all bundles are in flight side by side."""
-        batches = [
-            self._batch(bundle, {place: items[place] for place, other in enumerate(bundles) if other is bundle})
-            for bundle in {id(bundle): bundle for bundle in bundles}.values()
-        ]
-        answers = iter(self._decoder.run([work for batch in batches for work in batch.works()]))
-        verdicts: dict[int, Verdict] = {}
-        for batch in batches:
-            verdicts |= batch.finished([next(answers) for _ in batch.requests])
-        return [verdicts[place] for place in range(len(items))]
+        readers = {id(bundle): self._reader_of(bundle) for bundle in bundles}
+        asked = zip(self._reader.encoded(items), bundles, strict=True)
+        courses = (course(readers[id(bundle)], item, prompt) for (item, prompt), bundle in asked)
+        return in_order(self._decoder.drive(courses))
 
-    def _batch(self, bundle: Bundle, items: Mapping[int, Item]) -> "_Batch":
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        """Verdicts as they finish, with the places of their items; a few times `slots` items are read ahead.
+
+        Raises:
+            RuntimeError: another stream of this engine has not ended yet.
+        """
+        return self._decoder.drive(course(self._reader, item, prompt) for item, prompt in self._reader.encoded(items))
+
+    def _reader_of(self, bundle: Bundle) -> RiskReader:
         bundle.require(self._backbone.fingerprint)
-        reader = RiskReader(self._backbone, bundle.to(self._backbone.model.device), self._options)
-        return _Batch(reader, Finisher(self._decoder, reader.bundle, self._options), items)
-
-
-class _Batch:
-    """The items of one bundle, by place, on their way from prompt to verdict."""
-
-    def __init__(self, reader: RiskReader, finisher: Finisher, items: Mapping[int, Item]) -> None:
-        self._reader = reader
-        self._finisher = finisher
-        self._items = items
-        self._verdicts: dict[int, Verdict] = {}
-        self.requests: dict[int, Request] = {}
-        for place, item in items.items():
-            prompt = reader.encode(item)
-            if isinstance(prompt, BadItem):
-                self._verdicts[place] = broken(item, prompt)
-            else:
-                self.requests[place] = request_of(item, prompt, reader.options)
-
-    def works(self) -> list[Work]:
-        """In the order of `requests`; rows that need no decoding of their own prompt are turned away."""
-        bundle = self._reader.bundle
-        look = bundle.second_look if self._reader.options.second_look else None
-        return [Work(request, bundle, self._gate(place), look) for place, request in self.requests.items()]
-
-    def _gate(self, place: int) -> Gate:
-        def decide(risk: float) -> bool | None:
-            verdict = self._reader.decide(self._items[place], self.requests[place].prompt, risk)
-            self._verdicts[place] = verdict
-            decodes = not verdict.gate_open or self._finisher.responder.action is GateAction.STEER
-            return verdict.gate_open if decodes and verdict.flaw is None else None
-
-        return decide
-
-    def finished(self, answers: Sequence[Answer | None]) -> dict[int, Verdict]:
-        """Final verdicts by place; `answers` are those of `works`."""
-        given = dict(zip(self.requests, answers, strict=True))
-        refused = [place for place, answer in given.items() if answer is None and self._verdicts[place].flaw is None]
-        texts = self._finisher.responder.respond([self.requests[place] for place in refused], [True] * len(refused))
-        given |= dict(zip(refused, texts, strict=True))
-        whole = {place: answer for place, answer in given.items() if answer is not None}
-        rows = self._finisher.finish(
-            [self.requests[place] for place in whole],
-            list(whole.values()),
-            [self._verdicts[place] for place in whole],
-        )
-        return self._verdicts | dict(zip(whole, rows, strict=True))
+        return RiskReader(self._backbone, bundle.to(self._backbone.model.device), self._options)

@@ -1,34 +1,88 @@
 """Decode padded batches through plain `generate`: what every other way of decoding is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TypeVar
 
 import torch
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
-from autosteer_core.request import Request
+from autosteer_core.engine import silent
+from autosteer_core.risk_reading import read_risks
 from autosteer_core.second_look import looking
+from autosteer_core.work import Course, Work
+
+T = TypeVar("T")
+
+Decided = tuple[int, Work, bool]  # place, work, whether it is steered
 
 
 @dataclass(frozen=True, slots=True)
 class StaticDecoder:
-    """All requests are one batch, decoded until the longest of them ends."""
+    """Rows of similar length are one batch of at most `batch_rows`, decoded until the longest of them ends."""
 
     backbone: Backbone
+    batch_rows: int = 16
+    pulse: Callable[[], None] = silent
 
-    def decode(
-        self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
-    ) -> list[Answer]:
-        """As `gate_actions.Decoder` asks."""
-        gate_N = torch.tensor(list(gates), device=bundle.head.down.device)
-        second = bundle.second_look if look and not all(gates) else None
-        reading = None if second is None else looking(self.backbone, bundle.layers, second)
+    def drive(self, courses: Sequence[Course[T]]) -> list[T]:
+        """The result of every course, in order; what they ask for is decoded in rounds."""
+        results: dict[int, T] = {}
+        answers: dict[int, Answer | None] = dict.fromkeys(range(len(courses)))
+        while answers:
+            works: dict[int, Work] = {}
+            for place, answer in answers.items():
+                try:
+                    works[place] = courses[place].send(answer)
+                except StopIteration as end:
+                    results[place] = end.value
+            answers = self._answered(works)
+        return [results[place] for place in range(len(courses))]
+
+    def _answered(self, works: dict[int, Work]) -> dict[int, Answer | None]:
+        """One round; None where a gate turned its work away."""
+        answers: dict[int, Answer | None] = dict.fromkeys(works)
+        for batch in self._batches(self._decided(works)):
+            self.pulse()
+            answers |= zip((place for place, _, _ in batch), self._decode(batch), strict=True)
+        return answers
+
+    def _decided(self, works: dict[int, Work]) -> list[Decided]:
+        """Risks are read of those works only whose gates wait for one."""
+        risks: dict[int, float] = {}
+        undecided = [(place, work) for place, work in works.items() if not isinstance(work.gate, bool)]
+        for bundle in {id(work.bundle): work.bundle for _, work in undecided}.values():
+            own = {place: work.request.prompt for place, work in undecided if work.bundle is bundle}
+            read = read_risks(self.backbone, bundle, list(own.values()), self.batch_rows, self.pulse)
+            risks |= zip(own, read, strict=True)
+        gates = {place: work.steered(risks.get(place, torch.nan)) for place, work in works.items()}
+        return [(place, works[place], gate) for place, gate in gates.items() if gate is not None]
+
+    def _batches(self, decided: list[Decided]) -> Iterator[list[Decided]]:
+        """One bundle a batch; work that is to be alone is."""
+
+        def shared(each: Decided) -> tuple[int, int]:
+            place, work, _ = each
+            return id(work.bundle), place if work.alone else -1
+
+        decided.sort(key=lambda each: (shared(each), each[1].length))
+        for _, group in groupby(decided, key=shared):
+            rows = list(group)
+            for start in range(0, len(rows), self.batch_rows):
+                yield rows[start : start + self.batch_rows]
+
+    def _decode(self, batch: Sequence[Decided]) -> list[Answer]:
+        requests = [work.request for _, work, _ in batch]
+        bundle = batch[0][1].bundle
+        gate_N = torch.tensor([steered for _, _, steered in batch], device=bundle.head.down.device)
+        look = next((work.look for _, work, steered in batch if work.look and not steered), None)
+        reading = None if look is None else looking(self.backbone, bundle.layers, look)
         longest = max(request.max_new_tokens for request in requests)
         prompts = [request.prompt for request in requests]
         answers = decode(self.backbone, prompts, longest, bundle.head, gate_N, reading)
-        every = 1 if second is None else second.every
+        every = look.every if look else 1
         return [
             self._cut(answer, request.max_new_tokens, every)
             for answer, request in zip(answers, requests, strict=True)

@@ -1,16 +1,18 @@
 """The reference engine: a truncated forward pass for the risk, then padded batches of `generate`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
-from autosteer_core.engine import EngineOptions
-from autosteer_core.errors import BadItem, UserMistake
-from autosteer_core.finishing import Finisher
-from autosteer_core.request import Request, request_of
+from autosteer_core.course import course
+from autosteer_core.engine import EngineOptions, in_order
+from autosteer_core.errors import UserMistake
 from autosteer_core.risk_reading import RiskReader
 from autosteer_core.static_decoder import StaticDecoder
 from autosteer_core.values import Item, Verdict
+
+_CHUNK = 16  # batches: enough for rows of similar length to meet; the pictures of so many rows fit in memory
 
 
 class StaticEngine:
@@ -20,10 +22,8 @@ class StaticEngine:
         bundle.require(backbone.fingerprint)
         if options.sampling is not None:
             raise UserMistake("the static engine decodes greedily only: use the slot engine to sample")
-        placed = bundle.to(backbone.model.device)
-        self._options = options
-        self._reader = RiskReader(backbone, placed, options)
-        self._finisher = Finisher(StaticDecoder(backbone), placed, options)
+        self._reader = RiskReader(backbone, bundle.to(backbone.model.device), options)
+        self._decoder = StaticDecoder(backbone, options.batch_rows, options.pulse)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
@@ -31,22 +31,12 @@ class StaticEngine:
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Rows of similar length are decoded together; the result is in the order of `items`."""
-        encoded = [self._reader.encode(item) for item in items]
-        verdicts = self._reader.judge(items, encoded)
-        asked = [
-            (place, request_of(items[place], prompt, self._options))
-            for place, prompt in enumerate(encoded)
-            if not isinstance(prompt, BadItem) and verdicts[place].flaw is None
-        ]
-        asked.sort(key=lambda each: len(each[1].prompt.ids))
-        for start in range(0, len(asked), self._options.batch_rows):
-            self._options.pulse()
-            batch = asked[start : start + self._options.batch_rows]
-            rows = self._answer([request for _, request in batch], [verdicts[place] for place, _ in batch])
-            for (place, _), verdict in zip(batch, rows, strict=True):
-                verdicts[place] = verdict
-        return verdicts
+        return in_order(self.stream(items))
 
-    def _answer(self, requests: Sequence[Request], verdicts: Sequence[Verdict]) -> list[Verdict]:
-        gates = [verdict.gate_open is not False for verdict in verdicts]
-        return self._finisher.finish(requests, self._finisher.responder.respond(requests, gates), verdicts)
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        """The verdicts of one chunk of items after the other, with their places."""
+        courses = (course(self._reader, item, prompt) for item, prompt in self._reader.encoded(items))
+        place = 0
+        while chunk := list(islice(courses, _CHUNK * self._reader.options.batch_rows)):
+            yield from enumerate(self._decoder.drive(chunk), place)
+            place += len(chunk)

@@ -1,4 +1,4 @@
-"""A judge model from the hub or a folder, as an engine: so judging runs, resumes and commits like any audit."""
+"""A judge model from the hub or a folder, that audits: so judging runs, resumes and commits like any audit."""
 
 import json
 import math
@@ -36,10 +36,6 @@ class JudgeEngine:
             if len(items) > 1:
                 return [verdict for item in items for verdict in self.audit([item])]
             return [Verdict(items[0].item_id, items[0].row, Action.ERROR, math.nan, flaw=error.flaw)]
-
-    def generate(self, items: Sequence[Item]) -> list[Verdict]:
-        """A judge answers nothing."""
-        raise UserMistake("a judge model reads answers, it gives none: name it with --judge")
 
     def _risks(self, items: Sequence[Item]) -> list[float]:
         broken = next((item.flaw for item in items if item.flaw is not None), None)

@@ -25,10 +25,10 @@ from pipelines.kept_model import forget_model, kept_model
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker
+from workers.loop import Judge, PartWorker, in_chunks
 
 DEMO = "demo"
-CHUNK_ROWS = 256  # many times the slots, so that they are seldom empty; the pictures of so many rows fit in memory
+AUDITED_BATCHES = 4  # at once: enough for rows of similar length to meet
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -100,17 +100,18 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
-        chunk_rows=CHUNK_ROWS if job.judge is None else job.settings.batch_rows,
     )
 
 
 def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
+    """Only an engine that decodes has a stream of its own."""
     if job.kind == "generate":
-        return build_engine(job.settings, job.compare, pulse).generate
+        return build_engine(job.settings, job.compare, pulse).stream
+    rows = job.settings.batch_rows
     if job.judge is None:
-        return build_auditor(job.settings, job.beside, pulse).audit
+        return in_chunks(build_auditor(job.settings, job.beside, pulse).audit, AUDITED_BATCHES * rows)
     forget_model()
-    return load_judge(job.judge, job.settings).audit
+    return in_chunks(load_judge(job.judge, job.settings).audit, rows)
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

@@ -1,6 +1,7 @@
 """The queue's one owner on a cluster, and how workers elsewhere reach it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -15,7 +16,7 @@ class Broker:
 
     def __init__(self, open_queue: Callable[[], PartQueue]) -> None:
         self._queue = open_queue()
-        self._held: dict[str, Lease] = {}
+        self._held: dict[str, Lease] = {}  # by part: a claim replaces a lease that was lost
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Run one method of the queue; its own errors travel back to the caller."""
@@ -24,30 +25,27 @@ class Broker:
         return result
 
     def forfeit(self, worker: str, reason: str) -> None:
-        """Give back what a dead worker held, at once instead of when its lease expires.
+        """Give back all that a dead worker held, at once instead of when its lease expires.
 
         Only the supervisor calls this, after Ray reported the death. Were the worker alive after all, its
         token would be void and its commit refused.
         """
-        lease = self._held.pop(worker, None)
-        if lease is None:
-            return
-        try:
-            self._queue.release(lease, reason, failed=True)
-        except LeaseLost:
-            return
+        for lease in [lease for lease in self._held.values() if lease.worker == worker]:
+            del self._held[lease.part.part_id]
+            with suppress(LeaseLost):
+                self._queue.release(lease, reason, failed=True)
 
     def overdue(self, now: float) -> list[str]:
         """Workers that hold a part past its lease: their loop is stuck, for a live one renews."""
-        return [worker for worker, lease in self._held.items() if lease.expires_at < now]
+        return sorted({lease.worker for lease in self._held.values() if lease.expires_at < now})
 
     def _remember(self, method: str, args: Sequence[Any], result: Any) -> None:
         if method == "claim":
-            self._held |= {lease.worker: lease for lease in result}
+            self._held |= {lease.part.part_id: lease for lease in result}
         elif method == "renew":
-            self._held[result.worker] = result
+            self._held[result.part.part_id] = result
         elif method in ("complete", "release", "bury"):
-            self._held.pop(args[0].worker, None)
+            self._held.pop(args[0].part.part_id, None)
 
 
 BrokerActor = ray.remote(num_cpus=0)(Broker)

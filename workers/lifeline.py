@@ -1,17 +1,21 @@
-"""The lease of the part in work, renewed from the work itself: a worker that stands still loses it."""
+"""The leases of the parts in work, renewed from the work itself: a worker that stands still loses them."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import PartQueue
 from autosteer_core.values import Lease
+
+log = logging.getLogger(__name__)
 
 _RENEWALS = 3  # in the time of one lease, so that one slow step does not cost it
 
 
 class Stopped(Exception):
-    """The worker was asked to stop; its part goes back without a failure."""
+    """The worker was asked to stop; its parts go back without a failure."""
 
 
 class Lifeline:
@@ -22,29 +26,57 @@ class Lifeline:
         self._queue = queue
         self._clock = clock
         self._renewed = 0.0
-        self._lease: Lease | None = None
+        self._leases: dict[tuple[str, int], Lease] = {}
         self._stopping: Callable[[], bool] = lambda: False
 
     @contextmanager
-    def holding(self, lease: Lease, stopping: Callable[[], bool]) -> Iterator[None]:
-        """Keep this lease alive as long as the work inside sends pulses."""
-        self._lease, self._stopping, self._renewed = lease, stopping, self._clock()
+    def heeding(self, stopping: Callable[[], bool]) -> Iterator[None]:
+        """Inside, pulses keep the leases that are held alive, and end the work once `stopping` says so."""
+        self._stopping = stopping
         try:
             yield
         finally:
-            self._lease = None
+            self._leases.clear()
+
+    def hold(self, lease: Lease) -> None:
+        """Keep this lease alive from now on."""
+        if not self._leases:
+            self._renewed = self._clock()
+        self._leases[_key(lease)] = lease
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew it no more; no error if it is lost already."""
+        self._leases.pop(_key(lease), None)
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the lease is held, and not known to be lost."""
+        return _key(lease) in self._leases
 
     def pulse(self) -> None:
-        """Renew the lease when it is time to; without a part in work, nothing.
+        """Renew the leases when it is time to; without a part in work, nothing.
 
         Raises:
             Stopped: the worker was asked to stop.
-            LeaseLost: another worker has the part.
+            LeaseLost: other workers have all the parts that this one had.
         """
-        if self._lease is None:
+        if not self._leases:
             return
         if self._stopping():
             raise Stopped
         if self._clock() - self._renewed >= self.seconds / _RENEWALS:
-            self._lease = self._queue.renew(self._lease, self.seconds)
             self._renewed = self._clock()
+            self._renew()
+
+    def _renew(self) -> None:
+        for lease in list(self._leases.values()):
+            try:
+                self._queue.renew(lease, self.seconds)
+            except LeaseLost as lost:
+                self.let_go(lease)
+                log.info("dropped part %s: %s", lease.part.part_id, lost)
+        if not self._leases:
+            raise LeaseLost("no part is left in work")
+
+
+def _key(lease: Lease) -> tuple[str, int]:
+    return lease.part.part_id, lease.token

@@ -1,8 +1,9 @@
-"""One worker's life: claim a part, judge its items, commit, complete."""
+"""One worker's life: claim parts, judge their items in one stream, commit and complete each part once it is whole."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 
 from autosteer_core.commit import commit_part, is_committed
@@ -10,18 +11,45 @@ from autosteer_core.errors import LeaseLost, TryAgain
 from autosteer_core.ports import BlobStore, ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Verdict
 from workers.lifeline import Lifeline, Stopped
+from workers.open_parts import OpenPart, OpenParts
 
 log = logging.getLogger(__name__)
 
-Judge = Callable[[Sequence[Item]], list[Verdict]]
+Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
+
+# Parts of 64 rows: what 64 slots and their read-ahead ask for, and a few that wait for one long answer. A worker
+# that dies loses no more than these.
+_HELD = 8
+
+
+def in_chunks(judge: Callable[[Sequence[Item]], list[Verdict]], rows: int) -> Judge:
+    """A judge of lists as a judge of streams: at most `rows` items at once."""
+
+    def judged(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        place, source = 0, iter(items)
+        while chunk := list(islice(source, rows)):
+            yield from enumerate(judge(chunk), place)
+            place += len(chunk)
+
+    return judged
+
+
+@dataclass(slots=True)
+class _Shift:
+    """What one call of `run` has in hand: the parts of its stream, and a claimed one that is not begun."""
+
+    parts: OpenParts = field(default_factory=OpenParts)
+    waiting: Lease | None = None
+    finished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PartWorker:
     """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes.
 
-    `judge` sends its pulse through the lifeline and gets at most `chunk_rows` items at once.
+    `judge` gives the verdicts of a stream of items as they finish, each with its item's place, and sends its pulse
+    through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part.
     """
 
     name: str
@@ -31,54 +59,105 @@ class PartWorker:
     judge: Judge
     encode: Encode
     lifeline: Lifeline
-    chunk_rows: int
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
-        finished = 0
-        while not stopping():
-            leases = self.queue.claim(self.name, self.lifeline.seconds)
-            if not leases:
-                break
-            finished += self._work_on(leases[0], stopping)
-        return finished
+        shift = _Shift()
+        with self.lifeline.heeding(stopping):
+            while not stopping() and self._has_next(shift):
+                self._stream(shift)
+            self._give_all_back(shift, "worker stopped", failed=False)
+        return shift.finished
 
-    def _work_on(self, lease: Lease, stopping: Callable[[], bool]) -> int:
+    def _stream(self, shift: _Shift) -> None:
+        shift.parts = OpenParts()
         try:
-            self._finish(lease, stopping)
+            for place, verdict in self.judge(self._items(shift)):
+                part = shift.parts.take(place, verdict)
+                if part is not None:
+                    self._finish(part, shift)
+            shift.parts.require_none(self.lifeline.holds)
+        except LeaseLost as lost:
+            log.info("a stream ends early: %s", lost)
+            shift.waiting = None
+        except Stopped:
+            self._give_all_back(shift, "worker stopped", failed=False)
+        except (TryAgain, OSError) as error:
+            log.warning("%d parts go back to the queue: %s", len(shift.parts), error)
+            self._give_all_back(shift, str(error), failed=True)
+
+    def _items(self, shift: _Shift) -> Iterator[Item]:
+        """The items of one part after another; the next part is claimed when the judge asks for more."""
+        while lease := self._next(shift):
+            for item in shift.parts.begin(lease, self.manifest.items(lease.part), self.lifeline.holds):
+                self.lifeline.pulse()
+                yield item
+            if _runs_alone(lease):
+                return
+
+    def _next(self, shift: _Shift) -> Lease | None:
+        """A part to begin beside those in work; None ends the stream."""
+        shift.parts.drop(self.lifeline.holds)
+        if len(shift.parts) >= _HELD or not self._has_next(shift):
+            return None
+        lease = shift.waiting
+        if lease and len(shift.parts) and _runs_alone(lease):
+            return None
+        shift.waiting = None
+        return lease
+
+    def _has_next(self, shift: _Shift) -> bool:
+        """Whether a part waits or could be claimed; one that is committed already is completed at once."""
+        while shift.waiting is None and (leases := self.queue.claim(self.name, self.lifeline.seconds)):
+            (lease,) = leases
+            self.lifeline.hold(lease)
+            with self._only(lease):
+                if is_committed(self.store, lease.part):
+                    self._complete(lease, shift)
+                else:
+                    shift.waiting = lease
+        return shift.waiting is not None
+
+    def _finish(self, part: OpenPart, shift: _Shift) -> None:
+        lease, verdicts = part.lease, part.in_order()
+        with self._only(lease):
+            # Fails if the lease is lost: then another worker writes this part.
+            self.queue.renew(lease, self.lifeline.seconds)
+            # Commit before completing: dying in between repeats the part, and the second commit is refused. The
+            # other order could lose a part for good.
+            commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))
+            self._complete(lease, shift)
+
+    def _complete(self, lease: Lease, shift: _Shift) -> None:
+        self.queue.complete(lease)
+        self.lifeline.let_go(lease)
+        shift.finished += 1
+
+    @contextmanager
+    def _only(self, lease: Lease) -> Iterator[None]:
+        """What goes wrong inside costs this part, not those beside it."""
+        try:
+            yield
         except LeaseLost as lost:
             log.info("dropped part %s: %s", lease.part.part_id, lost)
-            return 0
-        except Stopped:
-            self._give_back(lease, "worker stopped", failed=False)
-            return 0
+            self.lifeline.let_go(lease)
         except (TryAgain, OSError) as error:
             log.warning("part %s goes back to the queue: %s", lease.part.part_id, error)
             self._give_back(lease, str(error), failed=True)
-            return 0
-        return 1
 
-    def _finish(self, lease: Lease, stopping: Callable[[], bool]) -> None:
-        # Commit before completing: dying in between repeats the part, and the second commit is refused. The
-        # other order could lose a part for good.
-        if not is_committed(self.store, lease.part):
-            verdicts = self._judged(lease, stopping)
-            # Fails if the lease is lost: then another worker writes this part.
-            lease = self.queue.renew(lease, self.lifeline.seconds)
-            commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))
-        self.queue.complete(lease)
-
-    def _judged(self, lease: Lease, stopping: Callable[[], bool]) -> list[Verdict]:
-        items = self.manifest.items(lease.part)
-        verdicts: list[Verdict] = []
-        with self.lifeline.holding(lease, stopping):
-            while chunk := list(islice(items, self.chunk_rows)):
-                self.lifeline.pulse()
-                verdicts += self.judge(chunk)
-        return verdicts
+    def _give_all_back(self, shift: _Shift, reason: str, *, failed: bool) -> None:
+        for lease in [*shift.parts.leases(), *([shift.waiting] if shift.waiting else [])]:
+            self._give_back(lease, reason, failed=failed)
+        shift.parts, shift.waiting = OpenParts(), None
 
     def _give_back(self, lease: Lease, reason: str, *, failed: bool) -> None:
+        self.lifeline.let_go(lease)
         try:
             self.queue.release(lease, reason, failed=failed)
         except LeaseLost:
             log.info("part %s was already taken over", lease.part.part_id)
+
+
+def _runs_alone(lease: Lease) -> bool:
+    """A part that came back to the queue: whatever broke its stream shall break no part beside it again."""
+    return lease.token > 1

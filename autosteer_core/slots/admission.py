@@ -8,8 +8,9 @@ import torch
 from autosteer_core.activations import Recorded, SitePool, recorded
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.prefill import Prefill, Prefilled
-from autosteer_core.slots.slot import Slot, Work
+from autosteer_core.slots.slot import Slot
 from autosteer_core.slots.slot_cache import SlotCache
+from autosteer_core.work import Work
 
 
 class Admission:
@@ -30,7 +31,7 @@ class Admission:
         last = prefilled.last_N.tolist()
         slots: list[Slot] = []
         for row, (number, work) in enumerate(works):
-            steered = work.gate(risks[row])
+            steered = work.steered(risks[row])
             if steered is None:
                 continue
             ids = work.request.prompt.ids

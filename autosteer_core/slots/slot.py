@@ -1,34 +1,17 @@
 """One row in flight: what it was asked, what it has answered, and where it stands in its slot."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from autosteer_core.bundle import Bundle
 from autosteer_core.probe import Probe
-from autosteer_core.request import Request
-from autosteer_core.second_look import SecondLook
-
-Gate = Callable[[float], bool | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A request under its bundle.
-
-    `gate` is told the risk that the bundle's probe read at prefill, and says whether the row is steered, or None
-    where it is not to be decoded. `look` reads the growing answer of a row that is not steered.
-    """
-
-    request: Request
-    bundle: Bundle
-    gate: Gate
-    look: SecondLook | None = None
+from autosteer_core.work import Work
 
 
 @dataclass(slots=True)
 class Slot:
-    """`place` is where the next token is written, `shift` how far its rotary position lies from that place."""
+    """`number` is the place of its course; `place` is where the next token is written, `shift` how far its rotary
+    position lies from there.
+    """
 
     number: int
     work: Work

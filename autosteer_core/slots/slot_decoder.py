@@ -1,8 +1,9 @@
 """Decode in slots: one token a step for all rows in flight, and a finished row's slot is filled again at once."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,21 +12,26 @@ from autosteer_core.activations import Recorded, recorded
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, stop_ids
-from autosteer_core.engine import silent
+from autosteer_core.engine import in_order, silent
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
 from autosteer_core.slots.admission import Admission
+from autosteer_core.slots.agenda import Agenda
 from autosteer_core.slots.row_masks import RowMasks
-from autosteer_core.slots.slot import Slot, Work
+from autosteer_core.slots.slot import Slot
 from autosteer_core.slots.slot_cache import SlotCache
 from autosteer_core.slots.token_choice import TokenChoice
 from autosteer_core.steering import steered
+from autosteer_core.work import Course, Work, single
 
 _REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
 _PREFILL_TOKENS = 4096  # padding included
 
+T = TypeVar("T")
+
 Waiting = deque[tuple[int, Work]]
+Ended = tuple[int, Answer | None]
 
 
 class SlotDecoder:
@@ -48,49 +54,77 @@ class SlotDecoder:
     ) -> None:
         self.backbone = backbone
         self._slots = slots
+        self._sampling = sampling
         self._pulse = pulse
         self._whole = whole
         self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
         self._choice = TokenChoice(backbone, sampling)
         self._cache = SlotCache(slots, len(backbone.blocks))
         self._admission: Admission | None = None
+        self._busy = False
 
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
     ) -> list[Answer]:
-        """As `gate_actions.Decoder` asks."""
+        """One answer per request, in order, under gates that are decided; with `look` closed rows are read."""
         second = bundle.second_look if look else None
-        works = [
-            Work(request, bundle, lambda risk, gate=gate: gate, second)  # type: ignore[misc]
-            for request, gate in zip(requests, gates, strict=True)
-        ]
+        works = [Work(request, bundle, gate, second) for request, gate in zip(requests, gates, strict=True)]
         return [answer for answer in self.run(works) if answer is not None]
 
-    @torch.inference_mode()
-    def run(self, works: Sequence[Work]) -> list[Answer | None]:
+    def run(self, works: Iterable[Work]) -> list[Answer | None]:
         """One answer per piece of work, in order; None where its gate turned it away."""
-        answers: list[Answer | None] = [None] * len(works)
-        waiting = deque(sorted(enumerate(works), key=lambda each: len(each[1].request.prompt.ids)))
-        live: list[Slot] = []
-        while waiting or live:
-            self._pulse()
-            live += self._refilled(waiting, len(live))
-            if live:
-                self._step(live)
-            for slot in self._cleared(live):
-                answers[slot.number] = self._answer(slot)
-        return answers
+        return in_order(self.drive(map(single, works)))
 
-    def _refilled(self, waiting: Waiting, live: int) -> Iterator[Slot]:
-        """Rows that fill the free slots, where it is time to."""
-        if live and self._slots - live < min(len(waiting), max(1, self._slots // _REFILL)):
+    def drive(self, courses: Iterable[Course[T]]) -> Iterator[tuple[int, T]]:
+        """The result of every course with its place, as it ends; `courses` may be endless, few are begun ahead.
+
+        Raises:
+            RuntimeError: another call has not ended yet, and its rows are in the slots.
+        """
+        if self._busy:
+            raise RuntimeError("these slots are in use: end the stream that was begun before")
+        self._busy = True
+        try:
+            yield from self._driven(Agenda(courses, self._slots))
+        finally:
+            self._busy = False
+
+    def _driven(self, agenda: Agenda[T]) -> Iterator[tuple[int, T]]:
+        live: list[Slot] = []
+        while not agenda.done:
+            self._pulse()
+            agenda.read_ahead()
+            for place, answer in self._turn(agenda, live):
+                agenda.answer(place, answer)
+            yield from agenda.ended()
+
+    @torch.inference_mode()
+    def _turn(self, agenda: Agenda[T], live: list[Slot]) -> list[Ended]:
+        """One step for all rows, after free slots are filled; answers that ended, and work that was turned away."""
+        ended = [*self._alone(agenda.alone), *self._refill(agenda.waiting, live)]
+        if live:
+            self._step(live)
+        return ended + [(slot.number, self._answer(slot)) for slot in self._cleared(live)]
+
+    def _alone(self, works: Waiting) -> Iterator[Ended]:
+        """A row that is borderline is decoded in a slot of its own, while the others wait: it is rare."""
+        while works:
+            place, work = works.popleft()
+            decoder = SlotDecoder(self.backbone, 1, self._sampling, self._pulse, whole=self._whole)
+            yield place, decoder.run([work])[0]
+
+    def _refill(self, waiting: Waiting, live: list[Slot]) -> Iterator[Ended]:
+        """Put rows into the free slots, where it is time to; those whose gate turns them away take none."""
+        if live and self._slots - len(live) < min(len(waiting), max(1, self._slots // _REFILL)):
             return
         # Built at first use: it runs the prefix that all prompts share.
         self._admission = self._admission or Admission(self.backbone, self._cache)
-        while waiting and live < self._slots:
-            fresh = self._admission.admit(_next(waiting, self._slots - live), live)
-            live += len(fresh)
-            yield from fresh
+        while waiting and len(live) < self._slots:
+            batch = _next(waiting, self._slots - len(live))
+            fresh = self._admission.admit(batch, len(live))
+            live += fresh
+            taken = {slot.number for slot in fresh}
+            yield from ((place, None) for place, _ in batch if place not in taken)
 
     def _step(self, live: Sequence[Slot]) -> None:
         device = self.backbone.model.device
@@ -155,7 +189,7 @@ def _next(waiting: Waiting, free: int) -> list[tuple[int, Work]]:
     """As many as fit into the free slots and into one pass, at least one."""
     batch = [waiting.popleft()]
     while waiting and len(batch) < free:
-        longest = max(len(work.request.prompt.ids) for _, work in [*batch, waiting[0]])
+        longest = max(work.length for _, work in [*batch, waiting[0]])
         if longest * (len(batch) + 1) > _PREFILL_TOKENS:
             break
         batch.append(waiting.popleft())

@@ -1,7 +1,9 @@
 """What every engine owes its callers, run against each of them on a random model."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -168,17 +170,48 @@ def test_a_bundle_of_another_model_is_refused(build: Build, backbone: LlavaOnevi
 def test_the_pulse_is_sent_between_steps_and_what_it_raises_ends_the_work(
     build: Build, kind: str, backbone: LlavaOnevision, threshold: float
 ) -> None:
-    left = iter([True, True])  # a third pulse finds nothing
+    left = [True, True]  # a third pulse finds nothing
 
     def pulse() -> None:
-        next(left)
+        left.pop()
 
     engine = build(backbone, tiny_bundle(backbone, threshold), replace(OPTIONS, batch_rows=1, pulse=pulse))
-    with pytest.raises(StopIteration):
+    with pytest.raises(IndexError):
         getattr(engine, kind)(ITEMS)
 
-    left = iter([True] * 1000)
+    left += [True] * 1000
     undisturbed = build(backbone, tiny_bundle(backbone, threshold), OPTIONS)
     assert [row.action for row in getattr(engine, kind)(ITEMS)] == [
         row.action for row in getattr(undisturbed, kind)(ITEMS)
     ]
+
+
+def test_a_stream_gives_the_verdicts_of_generate_each_with_its_place(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    rows = dict(build(backbone, tiny_bundle(backbone, threshold), OPTIONS).stream(iter(ITEMS)))
+
+    assert sorted(rows) == list(range(len(ITEMS)))
+    assert [rows[place].answer for place in range(len(ITEMS))] == [
+        row.answer for row in run(build, backbone, threshold)
+    ]
+
+
+@pytest.mark.parametrize("flaw", [None, Flaw("E_ROW_EMPTY", "empty")])
+def test_an_endless_stream_is_read_a_bounded_number_of_items_ahead(
+    build: Build, backbone: LlavaOnevision, flaw: Flaw | None
+) -> None:
+    drawn = 0
+
+    def endless() -> Iterator[Item]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield replace(ITEMS[drawn % 16], flaw=flaw)
+
+    engine = build(backbone, tiny_bundle(backbone), replace(OPTIONS, batch_rows=2, slots=8, max_new_tokens=2))
+
+    places = [place for place, _ in islice(engine.stream(endless()), 50)]
+
+    assert len(set(places)) == 50
+    assert drawn <= 50 + 5 * 8

@@ -1,18 +1,22 @@
 """One worker's loop over ports."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from autosteer_core.commit import committed, is_committed, seal
+import pytest
+
+from autosteer_core.commit import NotConserved, committed, is_committed, seal
 from autosteer_core.errors import TryAgain
-from autosteer_core.values import Action, Item, Part, PartId, QueueCounts, Verdict
+from autosteer_core.values import Action, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
 from tests.doubles import FakeClock
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker
+from workers.loop import Judge, PartWorker, in_chunks
 
 PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range(0, 12, 4)]
 LEASE = 30.0
+
+ListJudge = Callable[[Sequence[Item]], list[Verdict]]
 
 
 class Numbers:
@@ -38,12 +42,17 @@ class Bench:
         self.store = MemoryStore()
         self.queue.add(PARTS)
 
-    def worker(self, name: str = "w", judge: Judge = answer) -> PartWorker:
+    def worker(self, name: str = "w", judge: ListJudge = answer) -> PartWorker:
+        return self.streaming(in_chunks(judge, 2), name)
+
+    def streaming(self, judge: Judge, name: str = "w") -> PartWorker:
         lifeline = Lifeline(self.queue, LEASE, self.clock.now)
         self.pulse = lifeline.pulse
-        return PartWorker(
-            name, self.queue, self.store, Numbers(), judge, lambda rows, lease: repr(rows).encode(), lifeline, 2
-        )
+
+        def encode(rows: Sequence[Verdict], lease: Lease) -> bytes:
+            return repr(rows).encode()
+
+        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline)
 
 
 def test_a_worker_finishes_every_part() -> None:
@@ -134,3 +143,90 @@ def test_a_part_that_keeps_failing_is_set_aside_and_the_others_are_done() -> Non
     bench.worker(judge=judge).run(lambda: False)
 
     assert bench.queue.counts() == QueueCounts(done=2, buried=1)
+
+
+def test_a_lease_that_is_lost_costs_its_part_and_none_beside_it() -> None:
+    bench = Bench()
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        verdicts = answer(list(items))
+        bench.clock.advance(LEASE + 1)
+        (taken,) = bench.queue.claim("greedy", 1e6)
+        assert taken.part == PARTS[0]
+        bench.pulse()
+        yield from reversed(list(enumerate(verdicts)))
+
+    assert bench.streaming(judge).run(lambda: False) == 2
+    assert [is_committed(bench.store, part) for part in PARTS] == [False, True, True]
+    assert bench.queue.counts() == QueueCounts(leased=1, done=2)
+
+
+def test_a_part_is_committed_as_soon_as_all_its_rows_have_verdicts() -> None:
+    bench, committed_after = Bench(), []
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        verdicts = answer(list(items))
+        for place in [8, 9, 10, 11, 0, 4, 1, 5, 2, 6, 3, 7]:
+            yield place, verdicts[place]
+            committed_after.append(len(list(committed(bench.store))))
+
+    assert bench.streaming(judge).run(lambda: False) == 3
+    assert committed_after == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 3]
+
+
+def test_parts_are_claimed_only_when_their_items_are_asked_for() -> None:
+    bench, leased = Bench(), []
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        for place, item in enumerate(items):
+            leased.append(bench.queue.counts().leased)
+            yield place, answer([item])[0]
+
+    assert bench.streaming(judge).run(lambda: False) == 3
+    assert set(leased) == {1}
+
+
+def test_a_part_that_breaks_its_stream_is_set_aside_and_those_beside_it_are_done() -> None:
+    bench = Bench()
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        given = list(items)
+        if any(item.row == 4 for item in given):
+            raise TryAgain("the model is confused")
+        yield from enumerate(answer(given))
+
+    assert bench.streaming(judge).run(lambda: False) == 2
+    assert bench.queue.counts() == QueueCounts(done=2, buried=1)
+    assert not is_committed(bench.store, PARTS[1])
+
+
+def test_a_stop_gives_every_part_in_work_back_without_a_failure() -> None:
+    bench, failures, stop = Bench(), [], []
+    release = bench.queue.release
+
+    def released(lease: Lease, reason: str, *, failed: bool = True) -> None:
+        failures.append(failed)
+        release(lease, reason, failed=failed)
+
+    bench.queue.release = released
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        verdicts = answer(list(items))
+        stop.append(True)
+        bench.pulse()
+        yield from enumerate(verdicts)
+
+    assert bench.streaming(judge).run(lambda: bool(stop)) == 0
+    assert bench.queue.counts() == QueueCounts(ready=3)
+    assert failures == [False] * 3
+
+
+def test_an_item_without_a_verdict_is_never_left_out_quietly() -> None:
+    bench = Bench()
+
+    with pytest.raises(NotConserved, match="p004 has 4 rows, 3 verdicts"):
+        bench.streaming(lambda items: (pair for pair in enumerate(answer(list(items))) if pair[0] != 5)).run(
+            lambda: False
+        )
+
+    assert [is_committed(bench.store, part) for part in PARTS] == [True, False, True]

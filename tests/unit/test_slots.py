@@ -20,10 +20,10 @@ from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
-from autosteer_core.slots.slot import Work
 from autosteer_core.slots.slot_decoder import SlotDecoder
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item
+from autosteer_core.work import Work
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items

@@ -1,0 +1,94 @@
+"""The course of one item under one bundle, from prompt to verdict: what is decoded for it, and why."""
+
+from dataclasses import dataclass, replace
+
+from autosteer_core.backbones.base import Prompt
+from autosteer_core.decoding import Answer
+from autosteer_core.errors import BadItem
+from autosteer_core.gate_actions import Refuser, decoded
+from autosteer_core.request import Request, request_of
+from autosteer_core.risk_reading import RiskReader
+from autosteer_core.second_look import SecondLook
+from autosteer_core.values import GateAction, Item, Verdict
+from autosteer_core.verdict_stages import answered, broken, check_looks, check_steering, looked_at
+from autosteer_core.work import Course, Work
+
+
+def course(reader: RiskReader, item: Item, prompt: Prompt | BadItem) -> Course[Verdict]:
+    """Whatever decodes its work, the verdict is the same."""
+    if isinstance(prompt, BadItem):
+        return broken(item, prompt)
+    return (yield from _Asked(reader, item, request_of(item, prompt, reader.options)).verdict())
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    reader: RiskReader
+    item: Item
+    request: Request
+
+    def verdict(self) -> Course[Verdict]:
+        gated, first = yield from self._gated()
+        if gated.flaw is not None:
+            return gated
+        if first is None:
+            first = yield from self._refuser.refuse(self.request)
+        verdict = answered(gated, first)
+        if self._look is not None and not verdict.gate_open:
+            verdict = yield from self._looked_at(self._look, verdict, first)
+        if self._refuser.action is GateAction.STEER:
+            check_steering([verdict])
+        return (yield from self._compared(verdict, gated, first)) if self.reader.options.compare else verdict
+
+    def _gated(self) -> Course[tuple[Verdict, Answer | None]]:
+        """The gate's decision; no answer where the row is not decoded from its own prompt."""
+        decided: list[Verdict] = []
+
+        def gate(risk: float) -> bool | None:
+            verdict = self.reader.decide(self.item, self.request.prompt, risk)
+            decided.append(verdict)
+            decodes = not verdict.gate_open or self._refuser.action is GateAction.STEER
+            return verdict.gate_open if decodes and verdict.flaw is None else None
+
+        answer = yield Work(self.request, self.reader.bundle, gate, self._look)
+        return decided[-1], answer
+
+    def _looked_at(self, look: SecondLook, verdict: Verdict, answer: Answer) -> Course[Verdict]:
+        """What the growing answer of a closed row says; near the threshold it is decoded and read again alone.
+
+        What was read is what is published: a row that is decoded again takes its new answer too.
+        """
+        check_looks(verdict, answer, look.every)
+        borderline = any(abs(risk - look.threshold) < self.reader.options.band for risk in answer.risks)
+        readings = len(answer.risks)
+        if borderline:
+            answer = yield from decoded(self.request, self.reader.bundle, gate=False, look=look, alone=True)
+            check_looks(verdict, answer, look.every)
+            readings += len(answer.risks)
+        seen = looked_at(verdict, readings, look.opens_after(answer.risks), borderline=borderline)
+        if seen.opened_after is not None:
+            # Withdrawn: nobody has seen that answer, because a row is written when it is finished.
+            answer = yield from self._refuser.refuse(self.request)
+        return answered(seen, answer)
+
+    def _compared(self, verdict: Verdict, gated: Verdict, first: Answer) -> Course[Verdict]:
+        """With the unsteered and the always-steered answer; `first` is the one before any was withdrawn.
+
+        A closed gate's answer is the unsteered one by construction (a test proves it).
+        """
+        steers = self._refuser.action is GateAction.STEER
+        unsteered = (yield from self._plain(gate=False)) if gated.gate_open else first.text
+        always = verdict.answer if steers and verdict.gate_open else (yield from self._plain(gate=True))
+        return replace(verdict, compared={"unsteered": unsteered, "always": always or ""})
+
+    def _plain(self, *, gate: bool) -> Course[str]:
+        return (yield from decoded(self.request, self.reader.bundle, gate=gate)).text
+
+    @property
+    def _look(self) -> SecondLook | None:
+        return self.reader.bundle.second_look if self.reader.options.second_look else None
+
+    @property
+    def _refuser(self) -> Refuser:
+        action = self.reader.options.gate_action or GateAction(self.reader.bundle.gate_action)
+        return Refuser(self.reader.backbone, self.reader.bundle, action)
