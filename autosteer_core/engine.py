@@ -31,7 +31,8 @@ class EngineOptions:
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
-    work: whoever holds a lease renews it there.
+    work: whoever holds a lease renews it there. Decoding ends before the first of the strings in `stop`; a fixed
+    refusal is not decoded. `logprobs` keeps the log of the probability of every token that the model chose.
     """
 
     batch_rows: int = 16
@@ -43,3 +44,5 @@ class EngineOptions:
     sampling: Sampling | None = None
     slots: int = 16
     pulse: Callable[[], None] = silent
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False

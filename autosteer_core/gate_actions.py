@@ -60,7 +60,7 @@ class Responder:
             for request, opening in zip(requests, openings, strict=True)
         ]
         return [
-            replace(answer, text=f"{opening} {answer.text}", ids=(*self._ids(opening), *answer.ids))
+            replace(answer, text=f"{opening} {answer.text}".strip(), ids=(*self._ids(opening), *answer.ids))
             for answer, opening in zip(self._decode(opened, [True] * len(opened)), openings, strict=True)
         ]
 

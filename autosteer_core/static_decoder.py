@@ -7,7 +7,7 @@ import torch
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
-from autosteer_core.decoding import Answer, decode
+from autosteer_core.decoding import Answer, Extras, decode
 from autosteer_core.request import Request
 from autosteer_core.second_look import looking
 
@@ -24,13 +24,17 @@ class StaticDecoder:
         """As `gate_actions.Decoder` asks."""
         gate_N = torch.tensor(list(gates), device=bundle.head.down.device)
         second = bundle.second_look if look and not all(gates) else None
-        reading = None if second is None else looking(self.backbone, bundle.layers, second)
+        extras = Extras(
+            None if second is None else looking(self.backbone, bundle.layers, second),
+            [request.stop for request in requests],
+            any(request.logprobs for request in requests),
+        )
         longest = max(request.max_new_tokens for request in requests)
         prompts = [request.prompt for request in requests]
-        answers = decode(self.backbone, prompts, longest, bundle.head, gate_N, reading)
+        answers = decode(self.backbone, prompts, longest, bundle.head, gate_N, extras)
         every = 1 if second is None else second.every
         return [
-            self._cut(answer, request.max_new_tokens, every)
+            self._cut(answer if request.logprobs else replace(answer, logprobs=None), request.max_new_tokens, every)
             for answer, request in zip(answers, requests, strict=True)
         ]
 
@@ -47,4 +51,5 @@ class StaticDecoder:
             finish_reason="length",
             steered_tokens=min(answer.steered_tokens, tokens),
             risks=answer.risks[: (tokens - 1) // every],
+            logprobs=answer.logprobs and answer.logprobs[:tokens],
         )

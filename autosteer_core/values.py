@@ -161,6 +161,7 @@ class Verdict:
     `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error or a review; the gate opened
     at risk >= `threshold`. `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit
     was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed.
+    `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
     """
 
     item_id: str
@@ -178,3 +179,4 @@ class Verdict:
     finish_reason: str | None = None
     annotation: Annotation = field(default_factory=Annotation)
     compared: Mapping[str, str] = field(default_factory=dict)
+    logprobs: tuple[float, ...] | None = None

@@ -36,6 +36,7 @@ _SCHEMA = pa.schema(
         pa.field("pair", pa.string()),
         pa.field("source", pa.string()),
         pa.field("compared", pa.map_(pa.string(), pa.string()), nullable=False),
+        pa.field("logprobs", pa.list_(pa.float32())),  # one a token that the model chose; null where not asked for
         *(pa.field(name, _REPEATED) for name in PROVENANCE),
     ]
 )
@@ -86,6 +87,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "pair": annotation.pair,
         "source": annotation.source,
         "compared": sorted(verdict.compared.items()),
+        "logprobs": verdict.logprobs,
     }
 
 
@@ -107,4 +109,5 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         finish_reason=row["finish_reason"],
         annotation=Annotation(label and Label(label), row["group"], row["pair"], row["source"]),
         compared=dict(row["compared"]),
+        logprobs=None if row["logprobs"] is None else tuple(row["logprobs"]),
     )

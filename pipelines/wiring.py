@@ -1,6 +1,7 @@
 """The only place that chooses adapters: model family, engine, queue, store, manifest."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions, silent
 from autosteer_core.ports import ManifestReader, PartQueue
+from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
@@ -52,9 +54,18 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         settings.gate_action,
         compare,
         second_look=settings.second_look is not False,
+        sampling=_sampling(settings),
         slots=settings.slots,
         pulse=pulse,
+        stop=settings.stop,
+        logprobs=settings.logprobs,
     )
+
+
+def _sampling(settings: Settings) -> Sampling | None:
+    if settings.temperature is None:
+        return None
+    return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.seed)
 
 
 def build_engine(
@@ -69,7 +80,7 @@ def build_engine(
     bundle = load_bundle(settings.bundle)
     backbone, options = load_backbone(settings), engine_options(settings, compare, pulse)
     if settings.engine == "static" or not decodes:
-        return StaticEngine(backbone, bundle, options)
+        return StaticEngine(backbone, bundle, options if decodes else replace(options, sampling=None))
     engine = SlotEngine(backbone, bundle, options)
     check_parity(backbone, bundle)
     return engine
