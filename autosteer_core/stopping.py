@@ -22,7 +22,8 @@ class Endings:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]) -> None:
         self._tokenizer = tokenizer
         self._stop_ids = stop_ids
-        self._special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        added = tokenizer.added_tokens_decoder
+        self._special = {number: token.content for number, token in added.items() if token.special}
 
     def at(self, token: int, strings: Sequence[str]) -> bool:
         """Whether this token ends the answer before it."""
