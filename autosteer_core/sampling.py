@@ -42,20 +42,26 @@ class Sampling:
 
         By id, because the order by likelihood changes with rounding, and rounding with the batch.
         """
-        share_NV = self._kept(torch.softmax(logits_NV.float() / self.temperature, dim=1))
-        until_NV = share_NV.cumsum(dim=1, dtype=torch.float64)
-        whole_N1 = until_NV[:, -1:]
-        place_N = (until_NV <= uniform_N[:, None] * whole_N1).sum(dim=1)
-        # Rounding must not draw beyond the last kept token.
-        return torch.minimum(place_N, (until_NV < whole_N1).sum(dim=1))
+        share_NK, ids_NK = self._kept(torch.softmax(logits_NV.float() / self.temperature, dim=1))
+        until_NK = share_NK.cumsum(dim=1, dtype=torch.float64)
+        whole_N1 = until_NK[:, -1:].contiguous()
+        place_N1 = torch.searchsorted(until_NK, uniform_N[:, None] * whole_N1, right=True)
+        # Rounding must not draw beyond the last kept token, NaN not beyond the vocabulary.
+        last_N1 = torch.searchsorted(until_NK, whole_N1).clamp(max=until_NK.shape[1] - 1)
+        return ids_NK.gather(1, torch.minimum(place_N1, last_N1))[:, 0]
 
-    def _kept(self, share_NV: Tensor) -> Tensor:
-        """The shares with those of tokens that may not be drawn set to zero."""
+    def _kept(self, share_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares and token ids in order of id, (N, K) each; tokens that may not be drawn are left out or share 0."""
+        all_NV = torch.arange(share_NV.shape[1], device=share_NV.device).expand_as(share_NV)
         if self.top_k is None and self.top_p == 1:
-            return share_NV
+            return share_NV, all_NV
         kept = min(self.top_k or share_NV.shape[1], share_NV.shape[1])
         likeliest_NK, ids_NK = torch.topk(share_NV, kept, dim=1)
         until_NK = likeliest_NK.cumsum(dim=1)
         # The likeliest token always stays, whatever top_p.
         beyond_NK = until_NK - likeliest_NK >= self.top_p * until_NK[:, -1:]
-        return torch.zeros_like(share_NV).scatter(1, ids_NK, likeliest_NK.masked_fill(beyond_NK, 0.0))
+        likeliest_NK = likeliest_NK.masked_fill(beyond_NK, 0.0)
+        if self.top_k is None:
+            return torch.zeros_like(share_NV).scatter(1, ids_NK, likeliest_NK), all_NV
+        ids_NK, order_NK = ids_NK.sort(dim=1)
+        return likeliest_NK.gather(1, order_NK), ids_NK

@@ -70,3 +70,13 @@ def test_the_static_engine_refuses_to_sample() -> None:
 
     with pytest.raises(UserMistake, match="greedily only"):
         StaticEngine(backbone, tiny_bundle(backbone), EngineOptions(sampling=Sampling()))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)])
+def test_a_row_of_nan_draws_some_token_and_leaves_the_other_rows_as_they_are(sampling: Sampling) -> None:
+    poisoned = torch.stack([torch.full((4,), torch.nan), SHARES.log()])
+
+    nonsense, token = sampling.draw(poisoned, torch.tensor([0.5, 0.5])).tolist()
+
+    assert 0 <= nonsense < 4
+    assert token == sampling.draw(SHARES.log()[None], torch.tensor([0.5])).item()
