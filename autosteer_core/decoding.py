@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import StoppingCriteriaList
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.errors import UserMistake
+from autosteer_core.logprobs import logprobs_heard
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import Readings
-from autosteer_core.steering import steered
+from autosteer_core.steering import SteerRecord, steered
+from autosteer_core.stopping import AtStopStrings, Endings
 
 Look = AbstractContextManager[Readings]
 
@@ -20,7 +23,9 @@ Look = AbstractContextManager[Readings]
 class Answer:
     """Decoded text, its token ids without the stop token, and why decoding ended (`stop` or `length`).
 
-    `risks` are the second look's readings of this answer, in order.
+    Where a stop string ended it, `text` ends before the string, `ids` before the token that completes the string.
+    `risks` are the second look's readings of this answer, in order. `logprobs`, where asked for, are natural logs of
+    the probabilities of those of `ids` that the model chose, before penalties and sampling.
     """
 
     text: str
@@ -28,6 +33,16 @@ class Answer:
     finish_reason: str
     steered_tokens: int = 0
     risks: tuple[float, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a batch is decoded with beside its gates: a second look, each row's own stop strings, `logprobs`."""
+
+    look: Look | None = None
+    stops: Sequence[Sequence[str]] = ()
+    logprobs: bool = False
 
 
 @torch.inference_mode()
@@ -37,25 +52,35 @@ def decode(
     max_new_tokens: int,
     head: RefusalHead | None = None,
     gate_N: Tensor | None = None,
-    look: Look | None = None,
+    extras: Extras = Extras(),
 ) -> list[Answer]:
-    """One greedy answer per prompt, in order; rows with an open gate are steered, all rows are read by `look`."""
+    """One greedy answer per prompt, in order; rows with an open gate are steered, all rows are read by the look."""
     inputs = backbone.collate(prompts)
     steering = nullcontext() if head is None or gate_N is None else steered(backbone.head, head, gate_N)
-    with steering as record, look or nullcontext() as readings:
+    listening = logprobs_heard(backbone.model) if extras.logprobs else nullcontext()
+    stops = extras.stops or [()] * len(prompts)
+    endings, start = Endings(backbone.tokenizer, stop_ids(backbone)), inputs["input_ids"].shape[1]
+    with steering as record, extras.look or nullcontext() as readings, listening as heard:
+        criteria = [AtStopStrings(endings, stops, start) if any(stops) else None, heard]
         output = backbone.model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=backbone.tokenizer.pad_token_id,
             suppress_tokens=sorted(backbone.suppressed) or backbone.model.generation_config.suppress_tokens,
+            stopping_criteria=StoppingCriteriaList(each for each in criteria if each is not None),
         )
-    answers = [_answer(backbone, ids.tolist()) for ids in output[:, inputs["input_ids"].shape[1] :]]
+    answers = [_answer(endings, ids, own) for ids, own in zip(output[:, start:].tolist(), stops, strict=True)]
+    lengths = [len(answer.ids) for answer in answers]
     if readings is not None:
-        risks = readings.of([len(answer.ids) for answer in answers])
-        answers = [replace(answer, risks=row) for answer, row in zip(answers, risks, strict=True)]
-    if record is None:
-        return answers
+        answers = [replace(answer, risks=row) for answer, row in zip(answers, readings.of(lengths), strict=True)]
+    if heard is not None:
+        answers = [replace(answer, logprobs=row) for answer, row in zip(answers, heard.of(lengths), strict=True)]
+    return answers if record is None else _counted(answers, record)
+
+
+def _counted(answers: list[Answer], record: SteerRecord) -> list[Answer]:
+    """The answers with how many of their own tokens were steered, the one that ended them among these."""
     passes = record.steered_passes.tolist()
     return [
         replace(answer, steered_tokens=min(count, len(answer.ids) + (answer.finish_reason == "stop")))
@@ -63,12 +88,9 @@ def decode(
     ]
 
 
-def _answer(backbone: Backbone, ids: list[int]) -> Answer:
-    stops = stop_ids(backbone)
-    end = next((place for place, token in enumerate(ids) if token in stops), None)
-    kept = ids if end is None else ids[:end]
-    text = backbone.tokenizer.decode(kept, skip_special_tokens=True).strip()
-    return Answer(text, tuple(kept), "length" if end is None else "stop")
+def _answer(endings: Endings, ids: list[int], strings: Sequence[str]) -> Answer:
+    count, text, reason = endings.ended(ids, strings)
+    return Answer(text, tuple(ids[:count]), reason)
 
 
 def placeholder_id(backbone: Backbone) -> int | None:

@@ -45,6 +45,8 @@ class EngineOptions:
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
     work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
+    Decoding ends before the first of the strings in `stop`; a fixed refusal is not decoded. `logprobs` keeps the log
+    of the probability of every token that the model chose.
     """
 
     batch_rows: int = 16
@@ -57,3 +59,5 @@ class EngineOptions:
     slots: int = 16
     pulse: Callable[[], None] = silent
     encoder: Encoder | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False

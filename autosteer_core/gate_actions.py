@@ -35,7 +35,7 @@ class Refuser:
         ids = self._ids(opening)
         begun = replace(request, prompt=request.prompt.extended(ids))
         answer = yield from decoded(begun, self.bundle, gate=True)
-        return replace(answer, text=f"{opening} {answer.text}", ids=(*ids, *answer.ids))
+        return replace(answer, text=f"{opening} {answer.text}".strip(), ids=(*ids, *answer.ids))
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]

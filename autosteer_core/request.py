@@ -9,16 +9,21 @@ from autosteer_core.values import Item
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`group` finds the wording of its refusal; equal seeds give equal samples, whatever is decoded beside."""
+    """`group` finds the wording of its refusal; equal seeds give equal samples, whatever is decoded beside.
+
+    The answer ends before the first of the strings in `stop`; with `logprobs` each token tells how likely it was.
+    """
 
     prompt: Prompt
     max_new_tokens: int
     group: str = ""
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
 
 
 def request_of(item: Item, prompt: Prompt, options: EngineOptions) -> Request:
     """The item's own limit counts where it is lower than the run's."""
     longest = min(options.max_new_tokens, item.max_new_tokens or options.max_new_tokens)
     seed = options.sampling.seed(item.item_id) if options.sampling else 0
-    return Request(prompt, longest, item.annotation.group_name, seed)
+    return Request(prompt, longest, item.annotation.group_name, seed, options.stop, options.logprobs)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from autosteer_core.errors import UserMistake
 
+COLDEST, HOTTEST = 0.01, 100.0  # beyond them a softmax in float32 says nothing more
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -24,10 +26,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse what no draw can follow."""
-        if not (self.temperature > 0 and 0 < self.top_p <= 1 and (self.top_k is None or self.top_k >= 1)):
+        in_range = COLDEST <= self.temperature <= HOTTEST and 0 < self.top_p <= 1
+        if not in_range or (self.top_k is not None and self.top_k < 1):
             raise UserMistake(
                 f"sampling has temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k}: expected a "
-                "temperature above 0, top_p above 0 and at most 1, top_k of 1 or more"
+                f"temperature from {COLDEST} to {HOTTEST}, top_p above 0 and at most 1, top_k of 1 or more"
             )
 
     def seed(self, item_id: str) -> int:
@@ -35,14 +38,30 @@ class Sampling:
         return int.from_bytes(hashlib.sha256(f"{self.run_seed} {item_id}".encode()).digest()[:8])
 
     def draw(self, logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
-        """One token id per row, (N,): where `uniform_N` in [0, 1) falls among the likeliest tokens first."""
-        kept = min(self.top_k or logits_NV.shape[1], logits_NV.shape[1])
-        likeliest_NK, ids_NK = torch.topk(logits_NV.float() / self.temperature, kept, dim=1)
-        share_NK = torch.softmax(likeliest_NK, dim=1)
-        before_NK = share_NK.cumsum(dim=1) - share_NK
+        """One token id per row, (N,): where `uniform_N` in [0, 1) falls when the kept tokens lie in order of id.
+
+        By id, because the order by likelihood changes with rounding, and rounding with the batch.
+        """
+        share_NK, ids_NK = self._kept(torch.softmax(logits_NV.float() / self.temperature, dim=1))
+        until_NK = share_NK.cumsum(dim=1, dtype=torch.float64)
+        whole_N1 = until_NK[:, -1:].contiguous()
+        place_N1 = torch.searchsorted(until_NK, uniform_N[:, None] * whole_N1, right=True)
+        # Rounding must not draw beyond the last kept token, NaN not beyond the vocabulary.
+        last_N1 = torch.searchsorted(until_NK, whole_N1).clamp(max=until_NK.shape[1] - 1)
+        return ids_NK.gather(1, torch.minimum(place_N1, last_N1))[:, 0]
+
+    def _kept(self, share_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares and token ids in order of id, (N, K) each; tokens that may not be drawn are left out or share 0."""
+        all_NV = torch.arange(share_NV.shape[1], device=share_NV.device).expand_as(share_NV)
+        if self.top_k is None and self.top_p == 1:
+            return share_NV, all_NV
+        kept = min(self.top_k or share_NV.shape[1], share_NV.shape[1])
+        likeliest_NK, ids_NK = torch.topk(share_NV, kept, dim=1)
+        until_NK = likeliest_NK.cumsum(dim=1)
         # The likeliest token always stays, whatever top_p.
-        share_NK = share_NK.masked_fill(before_NK >= self.top_p, 0.0)
-        until_NK = share_NK.cumsum(dim=1)
-        place_N = (until_NK <= (uniform_N[:, None] * until_NK[:, -1:])).sum(dim=1)
-        last_N = (share_NK > 0).sum(dim=1) - 1  # rounding must not draw beyond the kept tokens
-        return ids_NK.gather(1, torch.minimum(place_N, last_N)[:, None])[:, 0]
+        beyond_NK = until_NK - likeliest_NK >= self.top_p * until_NK[:, -1:]
+        likeliest_NK = likeliest_NK.masked_fill(beyond_NK, 0.0)
+        if self.top_k is None:
+            return torch.zeros_like(share_NV).scatter(1, ids_NK, likeliest_NK), all_NV
+        ids_NK, order_NK = ids_NK.sort(dim=1)
+        return likeliest_NK.gather(1, order_NK), ids_NK

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.decoding import Answer, decode
+from autosteer_core.decoding import Answer, Extras, decode
 from autosteer_core.engine import silent
 from autosteer_core.risk_reading import read_risks
 from autosteer_core.second_look import looking
@@ -78,13 +78,17 @@ class StaticDecoder:
         bundle = batch[0][1].bundle
         gate_N = torch.tensor([steered for _, _, steered in batch], device=bundle.head.down.device)
         look = next((work.look for _, work, steered in batch if work.look and not steered), None)
-        reading = None if look is None else looking(self.backbone, bundle.layers, look)
+        extras = Extras(
+            None if look is None else looking(self.backbone, bundle.layers, look),
+            [request.stop for request in requests],
+            any(request.logprobs for request in requests),
+        )
         longest = max(request.max_new_tokens for request in requests)
         prompts = [request.prompt for request in requests]
-        answers = decode(self.backbone, prompts, longest, bundle.head, gate_N, reading)
+        answers = decode(self.backbone, prompts, longest, bundle.head, gate_N, extras)
         every = look.every if look else 1
         return [
-            self._cut(answer, request.max_new_tokens, every)
+            self._cut(answer if request.logprobs else replace(answer, logprobs=None), request.max_new_tokens, every)
             for answer, request in zip(answers, requests, strict=True)
         ]
 
@@ -101,4 +105,5 @@ class StaticDecoder:
             finish_reason="length",
             steered_tokens=min(answer.steered_tokens, tokens),
             risks=answer.risks[: (tokens - 1) // every],
+            logprobs=answer.logprobs and answer.logprobs[:tokens],
         )

@@ -170,6 +170,7 @@ class Verdict:
     at risk >= `threshold`. `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit
     was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed. `beside`
     holds the readings of other bundles, by the name that the audit gave them.
+    `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
     """
 
     item_id: str
@@ -188,3 +189,4 @@ class Verdict:
     annotation: Annotation = field(default_factory=Annotation)
     compared: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, Reading] = field(default_factory=dict)
+    logprobs: tuple[float, ...] | None = None

@@ -50,6 +50,7 @@ def answered(verdict: Verdict, answer: Answer) -> Verdict:
         answer=answer.text,
         finish_reason=answer.finish_reason,
         steered_tokens=answer.steered_tokens,
+        logprobs=answer.logprobs,
     )
 
 
@@ -62,7 +63,7 @@ def looked_at(verdict: Verdict, readings: int, opened_after: int | None, *, bord
     )
     if opened_after is None:
         return seen
-    return replace(seen, action=Action.REFUSE, gate_open=True, opened_after=opened_after, answer=None)
+    return replace(seen, action=Action.REFUSE, gate_open=True, opened_after=opened_after, answer=None, logprobs=None)
 
 
 def check_steering(verdicts: Sequence[Verdict]) -> None:

@@ -41,6 +41,7 @@ _SCHEMA = pa.schema(
         pa.field("source", pa.string()),
         pa.field("compared", pa.map_(pa.string(), pa.string()), nullable=False),
         pa.field("beside", pa.map_(pa.string(), _READING), nullable=False),  # what other bundles read, by name
+        pa.field("logprobs", pa.list_(pa.float32())),  # one a token that the model chose; null where not asked for
         *(pa.field(name, _REPEATED) for name in PROVENANCE),
     ]
 )
@@ -92,6 +93,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "source": annotation.source,
         "compared": sorted(verdict.compared.items()),
         "beside": [(name, asdict(verdict.beside[name])) for name in sorted(verdict.beside)],
+        "logprobs": verdict.logprobs,
     }
 
 
@@ -114,4 +116,5 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         annotation=Annotation(label and Label(label), row["group"], row["pair"], row["source"]),
         compared=dict(row["compared"]),
         beside={name: Reading(**reading) for name, reading in row["beside"]},
+        logprobs=None if row["logprobs"] is None else tuple(row["logprobs"]),
     )

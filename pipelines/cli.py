@@ -80,6 +80,8 @@ def generate(
 
         autosteer generate s3://bucket/items/ --out s3://bucket/answers/ --bundle s3://bucket/bundles/v1 --workers 8
 
+        autosteer generate items.parquet --out runs/drawn --bundle bundles/v1 --set temperature=0.8 --set stop=User:
+
     The same command continues after any interruption.
     """
     from pipelines.batch_run import Request

@@ -35,6 +35,8 @@ class Job:
         names = ["max_prompt_tokens", "rows_per_part", "dtype"]
         if self.kind == "generate":
             names += ["max_new_tokens", "gate_action", "batch_rows", "engine", "slots", "second_look"]
+            names += ["temperature", "top_p", "top_k", "stop", "logprobs"]
+            names += ["seed"] if self.settings.temperature is not None else []
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
         if self.judge is not None:
             chosen["judge"] = self.judge

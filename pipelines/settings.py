@@ -1,21 +1,42 @@
 """Read, check and freeze the settings once: flags, then environment, then one TOML or YAML file, then defaults."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.guarantee import Bounds
 from autosteer_core.labelled import HoldOut
+from autosteer_core.sampling import COLDEST, HOTTEST
 from autosteer_core.values import GateAction
 
 PREFIX = "AUTOSTEER_"
 _NOT_SETTINGS = {"AUTOSTEER_DEBUG"}
+
+
+def _listed(value: Any) -> Any:
+    """One text, or a JSON list of texts: flags and variables have no lists of their own."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("["):
+        return [value]
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise PydanticCustomError(
+            "texts", 'a text that begins with [ must stand in a JSON list, for example ["[END]"]'
+        ) from None
+
+
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
+Texts = Annotated[tuple[StopString, ...], NoDecode, BeforeValidator(_listed), Field(max_length=16)]
 
 
 class Settings(BaseSettings):
@@ -51,8 +72,26 @@ class Settings(BaseSettings):
     )
     refusal_languages: str = Field("en", description="languages of the refusals, for example en,de,fr")
     label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
-    seed: int = Field(0, ge=0, description="seed of splits and training")
+    seed: int = Field(0, ge=0, description="seed of splits, training and drawn tokens")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
+    temperature: float | None = Field(
+        None, ge=COLDEST, le=HOTTEST, description="draw tokens, by seed and item id; unset: take the likeliest"
+    )
+    top_p: float = Field(1.0, gt=0, le=1, description="draw among the likeliest tokens that make up this share")
+    top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
+    stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
+    logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
+
+    @model_validator(mode="after")
+    def _can_sample(self) -> "Settings":
+        """Refuse settings of sampling that would change nothing, or that the engine would refuse later."""
+        if self.temperature is None and (self.top_p != 1 or self.top_k is not None):
+            raise PydanticCustomError("sampling", "top_p and top_k need a temperature: set it too, or leave them out")
+        if self.temperature is not None and self.engine == "static":
+            raise PydanticCustomError(
+                "sampling", "engine=static takes the likeliest token: leave out temperature, or use engine=slots"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -114,6 +153,8 @@ def _read(file: Path | None) -> dict[str, Any]:
 
 def _sentence(error: ValidationError, file: Path | None) -> str:
     problem = error.errors()[0]
+    if problem["type"] == "sampling":
+        return problem["msg"]
     name = ".".join(str(place) for place in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(Settings.model_fields))

@@ -9,6 +9,7 @@ from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions, silent
 from autosteer_core.joint_audit import JointAudit
 from autosteer_core.ports import ManifestReader, PartQueue
+from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
@@ -54,9 +55,18 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         settings.gate_action,
         compare,
         second_look=settings.second_look is not False,
+        sampling=_sampling(settings),
         slots=settings.slots,
         pulse=pulse,
+        stop=settings.stop,
+        logprobs=settings.logprobs,
     )
+
+
+def _sampling(settings: Settings) -> Sampling | None:
+    if settings.temperature is None:
+        return None
+    return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.seed)
 
 
 def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:

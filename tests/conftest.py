@@ -8,6 +8,11 @@ from uuid import uuid4
 os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("autosteer", deadline=None)
+settings.load_profile("autosteer")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from autosteer_core.probe import Probe
+from autosteer_core.stopping import Endings
 from autosteer_core.work import Work
 
 
 @dataclass(slots=True)
 class Slot:
     """`number` is the place of its course; `place` is where the next token is written, `shift` how far its rotary
-    position lies from there.
+    position lies from there. `text` is what a stop string left of the answer.
     """
 
     number: int
@@ -21,6 +22,8 @@ class Slot:
     feed: int
     ids: list[int] = field(default_factory=list)
     risks: list[float] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    text: str | None = None
     steered_tokens: int = 0
     finish_reason: str | None = None
     random: Random = field(default_factory=Random)
@@ -42,14 +45,18 @@ class Slot:
         """Prompt and answer so far."""
         return [*self.work.request.prompt.ids, *self.ids]
 
-    def take(self, token: int, stops: frozenset[int]) -> None:
+    def take(self, token: int, endings: Endings, logprob: float | None = None) -> None:
         """One step done: the fed token is in the slot, `token` comes next."""
         self.steered_tokens += self.edited
         self.place += 1
-        if token in stops:
+        strings = self.work.request.stop
+        self.text = endings.cut([*self.ids, token], strings) if strings else None
+        if self.text is not None or endings.at(token, strings):
             self.finish_reason = "stop"
             return
         self.feed = token
         self.ids.append(token)
+        if logprob is not None:
+            self.logprobs.append(logprob)
         if len(self.ids) >= self.work.request.max_new_tokens:
             self.finish_reason = "length"

@@ -23,6 +23,7 @@ from autosteer_core.slots.slot import Slot
 from autosteer_core.slots.slot_cache import SlotCache
 from autosteer_core.slots.token_choice import TokenChoice
 from autosteer_core.steering import steered
+from autosteer_core.stopping import Endings
 from autosteer_core.work import Course, Work, single
 
 _REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
@@ -59,6 +60,7 @@ class SlotDecoder:
         self._whole = whole
         self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
         self._choice = TokenChoice(backbone, sampling)
+        self._endings = Endings(backbone.tokenizer, stop_ids(backbone))
         self._cache = SlotCache(slots, len(backbone.blocks))
         self._admission: Admission | None = None
         self._busy = False
@@ -143,9 +145,9 @@ class SlotDecoder:
                 use_cache=True,
             ).logits
         self._look(live, read)
-        for slot, token in zip(live, self._choice.choose(logits_N1V[:, -1], live), strict=True):
+        for slot, (token, logprob) in zip(live, self._choice.choose(logits_N1V[:, -1], live), strict=True):
             if slot.finish_reason is None:
-                slot.take(token, self._stops)
+                slot.take(token, self._endings, logprob)
 
     def _edits(self, live: Sequence[Slot]) -> Iterator[tuple[RefusalHead, Tensor]]:
         """Every head in flight with the rows that it edits in this step, (N,) bool."""
@@ -176,13 +178,10 @@ class SlotDecoder:
         return finished
 
     def _answer(self, slot: Slot) -> Answer:
-        text = self.backbone.tokenizer.decode(slot.ids, skip_special_tokens=True).strip()
+        text = self._endings.text(slot.ids) if slot.text is None else slot.text
         reason = slot.finish_reason or "length"
-        return Answer(text, tuple(slot.ids), reason, slot.steered_tokens, tuple(slot.risks))
-
-    @property
-    def _stops(self) -> frozenset[int]:
-        return stop_ids(self.backbone)
+        logprobs = tuple(slot.logprobs) if slot.work.request.logprobs else None
+        return Answer(text, tuple(slot.ids), reason, slot.steered_tokens, tuple(slot.risks), logprobs)
 
 
 def _next(waiting: Waiting, free: int) -> list[tuple[int, Work]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.decoding import decode
+from autosteer_core.decoding import Extras, decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.second_look import looking
 from autosteer_core.static_engine import StaticEngine
@@ -27,7 +27,7 @@ def threshold(backbone: LlavaOnevision) -> float:
     rows = StaticEngine(backbone, look, replace(OPTIONS, second_look=False)).generate(ITEMS)
     closed = [backbone.encode(item) for item, row in zip(ITEMS, rows, strict=True) if not row.gate_open]
     assert look.second_look is not None
-    answers = decode(backbone, closed, 9, look=looking(backbone, look.layers, look.second_look))
+    answers = decode(backbone, closed, 9, extras=Extras(looking(backbone, look.layers, look.second_look)))
     highest = sorted(max(answer.risks) for answer in answers if answer.risks)
     return (highest[2] + highest[3]) / 2
 

@@ -38,7 +38,15 @@ def test_tokens_are_drawn_as_often_as_the_kept_softmax_says(sampling: Sampling, 
 def test_the_largest_number_below_one_still_draws_a_kept_token() -> None:
     nearly_one = torch.nextafter(torch.ones(1), torch.zeros(1))
 
-    assert Sampling(top_k=3).draw(SHARES.log()[None], nearly_one).tolist() == [2]
+    assert Sampling(top_k=3).draw(SHARES.log()[None], nearly_one).tolist() == [3]
+
+
+def test_tokens_that_rounding_puts_in_another_order_are_drawn_as_before() -> None:
+    one, other = torch.tensor([1.0, 2.0, 2.000001, 0.5]), torch.tensor([1.0, 2.000001, 2.0, 0.5])
+
+    for sampling in (Sampling(), Sampling(top_k=3), Sampling(top_p=0.9)):
+        first, second = (sampling.draw(each.expand(1000, -1), UNIFORM) for each in (one, other))
+        assert (first != second).sum() <= 1
 
 
 def test_seeds_differ_between_items_and_runs_and_are_the_same_tomorrow() -> None:
@@ -48,7 +56,10 @@ def test_seeds_differ_between_items_and_runs_and_are_the_same_tomorrow() -> None
     assert Sampling(run_seed=1).seed("a") == 0x2735D0823BE7ADB4
 
 
-@pytest.mark.parametrize("values", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": 0}])
+@pytest.mark.parametrize(
+    "values",
+    [{"temperature": 0.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": 0}],
+)
 def test_values_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(UserMistake, match="sampling has temperature"):
         Sampling(**values)
@@ -59,3 +70,13 @@ def test_the_static_engine_refuses_to_sample() -> None:
 
     with pytest.raises(UserMistake, match="greedily only"):
         StaticEngine(backbone, tiny_bundle(backbone), EngineOptions(sampling=Sampling()))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)])
+def test_a_row_of_nan_draws_some_token_and_leaves_the_other_rows_as_they_are(sampling: Sampling) -> None:
+    poisoned = torch.stack([torch.full((4,), torch.nan), SHARES.log()])
+
+    nonsense, token = sampling.draw(poisoned, torch.tensor([0.5, 0.5])).tolist()
+
+    assert 0 <= nonsense < 4
+    assert token == sampling.draw(SHARES.log()[None], torch.tensor([0.5])).item()

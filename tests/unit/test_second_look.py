@@ -9,7 +9,7 @@ import torch
 from autosteer_core.answer_activations import read_answers
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.bundle import from_files, to_files
-from autosteer_core.decoding import before_placeholder, decode
+from autosteer_core.decoding import Extras, before_placeholder, decode
 from autosteer_core.errors import UserMistake
 from autosteer_core.probe_fitting import ProbeOptions
 from autosteer_core.second_look import SecondLook, looking
@@ -30,7 +30,7 @@ def test_readings_are_those_of_a_fresh_pass_over_the_unfinished_answer(backbone:
     assert look is not None
     prompts = [backbone.encode(item) for item in ITEMS]
 
-    answers = decode(backbone, prompts, 9, look=looking(backbone, [2], look))
+    answers = decode(backbone, prompts, 9, extras=Extras(looking(backbone, [2], look)))
 
     fed = [before_placeholder(backbone, answer.ids) for answer in answers]
     cuts = read_answers(backbone, prompts, fed, [2], EVERY)
@@ -102,7 +102,7 @@ def test_a_fitted_look_tells_answers_apart_within_the_allowed_false_alarms(backb
     assert report.answers == {"harmful": 40, "benign": 40}
     assert float(report.false_alarms.split("%")[0]) <= 10
     assert float(report.recall.split("%")[0]) >= 50
-    answers = decode(backbone, benign, 8, look=looking(backbone, LAYERS, look))
+    answers = decode(backbone, benign, 8, extras=Extras(looking(backbone, LAYERS, look)))
     assert np.mean([look.opens_after(answer.risks) is not None for answer in answers]) < 0.2
 
 

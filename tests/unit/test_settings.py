@@ -51,6 +51,37 @@ def test_a_yaml_tag_that_would_run_code_is_refused(tmp_path: Path) -> None:
         load_settings(file)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("END", ("END",)), ('["\\n\\n", "[END]"]', ("\n\n", "[END]")), ("[]", ()), (["a"], ("a",))],
+)
+def test_stop_strings_are_one_text_or_a_json_list(
+    given: str | list[str], expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(stop=given).stop == expected
+    if isinstance(given, str):
+        monkeypatch.setenv("AUTOSTEER_STOP", given)
+        assert load_settings().stop == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"top_p": 0.5}, "^top_p and top_k need a temperature"),
+        ({"top_k": 5}, "^top_p and top_k need a temperature"),
+        ({"temperature": 1, "engine": "static"}, "^engine=static takes the likeliest token"),
+        ({"temperature": 0}, "setting `temperature` is 0: .*greater than or equal to 0.01"),
+        ({"temperature": "nan"}, "setting `temperature` is 'nan'"),
+        ({"stop": ""}, "setting `stop.0` is ''"),
+        ({"stop": "[END]"}, "setting `stop` is .*must stand in a JSON list"),
+        ({"stop": "[1]"}, "setting `stop.0` is 1"),
+    ],
+)
+def test_settings_of_decoding_that_make_no_sense_are_one_sentence(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UserMistake, match=message):
+        load_settings(**given)
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UserMistake, match=r"settings file nowhere.toml cannot be read"):
         load_settings(Path("nowhere.toml"))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import UserMistake
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.request import Request
-from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
 from autosteer_core.slots.slot_decoder import SlotDecoder
@@ -190,21 +190,6 @@ def test_work_that_its_gate_turns_away_is_not_decoded(backbone: ChatBackbone) ->
     assert len(told) == 5 and all(0 <= risk <= 1 for risk in told)
 
 
-def test_a_sampled_answer_does_not_depend_on_its_neighbours(backbone: ChatBackbone) -> None:
-    options = EngineOptions(max_new_tokens=8, slots=3, sampling=Sampling(0.8, top_p=0.9, top_k=50, run_seed=5))
-    items = mixed_items(9)
-
-    together = SlotEngine(backbone, tiny_bundle(backbone), options).generate(items)
-
-    backwards = SlotEngine(backbone, tiny_bundle(backbone), replace(options, slots=5)).generate(items[::-1])[::-1]
-    alone_ = [SlotEngine(backbone, tiny_bundle(backbone), options).generate([item])[0] for item in items]
-    assert [row.answer for row in together] == [row.answer for row in backwards] == [row.answer for row in alone_]
-    other = replace(options, sampling=replace(Sampling(0.8, top_p=0.9, top_k=50), run_seed=6))
-    assert [row.answer for row in SlotEngine(backbone, tiny_bundle(backbone), other).generate(items)] != [
-        row.answer for row in together
-    ]
-
-
 def test_an_items_own_limit_counts_below_the_runs(backbone: ChatBackbone) -> None:
     items = [
         replace(item, max_new_tokens=limit)
@@ -220,26 +205,50 @@ def test_an_items_own_limit_counts_below_the_runs(backbone: ChatBackbone) -> Non
     assert in_slots[0].answer != in_slots[2].answer
 
 
-def test_a_repetition_penalty_of_the_model_is_kept(backbone: ChatBackbone) -> None:
+def settings_of(backbone: ChatBackbone, said: list[int]) -> dict[str, dict[str, Any]]:
+    """Generation settings that change greedy answers, of which `said` is one."""
+    start = len(backbone.encode(mixed_items(2)[1]).ids)
+    return {
+        "penalty": {"repetition_penalty": 1.3},
+        "ngram": {"no_repeat_ngram_size": 1},
+        "bad words": {"bad_words_ids": [said[:1], said[1:3]]},
+        "bias": {"sequence_bias": [[said[:1], -9.0], [said[2:4], 9.0]]},
+        "new": {"eos_token_id": said[1], "min_new_tokens": 5},
+        "length": {"eos_token_id": said[1], "min_length": start + 6},
+        "all": {
+            "repetition_penalty": 1.2,
+            "no_repeat_ngram_size": 3,
+            "bad_words_ids": [said[:1]],
+            "min_new_tokens": 9,
+        },
+    }
+
+
+@pytest.mark.parametrize("name", ["penalty", "ngram", "bad words", "bias", "new", "length", "all"])
+def test_generation_settings_of_the_model_are_kept(name: str) -> None:
+    backbone = tiny_llava_onevision()
+    backbone.model.generation_config.eos_token_id = []
     requests = [Request(backbone.encode(item), 12) for item in mixed_items(4)]
     plain = [decode(backbone, [each.prompt], 12)[0].ids for each in requests]
-    backbone.model.generation_config.repetition_penalty = 1.3
-    try:
-        answers = SlotDecoder(backbone, 2).decode(tiny_bundle(backbone), requests, [False] * 4, look=False)
-        wanted = [decode(backbone, [each.prompt], 12)[0].ids for each in requests]
-    finally:
-        backbone.model.generation_config.repetition_penalty = None
+    settings = settings_of(backbone, list(plain[0]))[name]
+    if "eos_token_id" in settings:
+        backbone.model.generation_config.eos_token_id = settings["eos_token_id"]
+        plain = [decode(backbone, [each.prompt], 12)[0].ids for each in requests]
+    backbone.model.generation_config.update(**settings)
 
+    answers = SlotDecoder(backbone, 2).decode(tiny_bundle(backbone), requests, [False] * 4, look=False)
+
+    wanted = [decode(backbone, [each.prompt], 12)[0].ids for each in requests]
     assert [answer.ids for answer in answers] == wanted != plain
 
 
 def test_generation_settings_that_slots_cannot_serve_are_refused_with_their_name(backbone: ChatBackbone) -> None:
-    backbone.model.generation_config.no_repeat_ngram_size = 3
+    backbone.model.generation_config.begin_suppress_tokens = [3]
     try:
-        with pytest.raises(UserMistake, match="no_repeat_ngram_size=3.*engine=static"):
+        with pytest.raises(UserMistake, match="begin_suppress_tokens=.*engine=static"):
             SlotDecoder(backbone, 2)
     finally:
-        backbone.model.generation_config.no_repeat_ngram_size = None
+        backbone.model.generation_config.begin_suppress_tokens = None
 
 
 def test_layers_that_no_mask_can_serve_are_refused_with_their_name(backbone: ChatBackbone) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
+from autosteer_core.values import Action, Annotation, Flaw, Label, Reading, Verdict
 from infra.verdict_files import verdicts_from_parquet, verdicts_to_parquet
 
 PROVENANCE = {
@@ -40,6 +40,8 @@ verdicts = st.builds(
     finish_reason=maybe,
     annotation=st.builds(Annotation, st.none() | st.sampled_from(Label), maybe, maybe, maybe),
     compared=st.dictionaries(texts, texts, max_size=3),
+    beside=st.dictionaries(texts, st.builds(Reading, st.floats(0, 1), st.booleans()), max_size=2),
+    logprobs=st.none() | st.lists(st.floats(max_value=0, width=32, allow_nan=False), max_size=4).map(tuple),
 )
 
 
@@ -66,6 +68,13 @@ def test_a_risk_that_was_not_measured_is_null_and_not_nan() -> None:
     failed = Verdict("a", 0, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_MISSING", "no bytes"))
     (row,) = pq.read_table(BytesIO(verdicts_to_parquet([failed], PROVENANCE))).to_pylist()
     assert (row["risk"], row["error_code"], row["error_message"]) == (None, "E_IMAGE_MISSING", "no bytes")
+
+
+def test_log_probabilities_are_a_column_of_lists_that_is_null_where_nobody_asked() -> None:
+    asked = replace(VERDICT, logprobs=(-0.5, -1.25))
+    table = pq.read_table(BytesIO(verdicts_to_parquet([VERDICT, asked], PROVENANCE)))
+    assert table.schema.field("logprobs").type.value_type == pa.float32()
+    assert table.column("logprobs").to_pylist() == [None, [-0.5, -1.25]]
 
 
 def test_the_same_verdicts_make_the_same_bytes() -> None:
