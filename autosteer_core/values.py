@@ -160,7 +160,8 @@ class Verdict:
 
     `risk` is the calibrated probability in [0, 1] of harm, NaN only beside an error or a review; the gate opened
     at risk >= `threshold`. `gate_evaluations` and `steered_tokens` prove that the gate ran and how often its edit
-    was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed.
+    was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed. A row
+    equal to an earlier one shares its computation, and so these counts.
     """
 
     item_id: str

@@ -7,6 +7,7 @@ import torch
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.engine import Engine, EngineOptions, silent
+from autosteer_core.equal_items import EqualItems
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
@@ -62,17 +63,21 @@ def build_engine(
 ) -> Engine:
     """Model, bundle and engine; an engine that `decodes` in slots is compared with plain `generate` first.
 
+    Where nothing is sampled, equal items are computed once.
+
     Raises:
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family cannot be decoded in slots.
     """
     bundle = load_bundle(settings.bundle)
     backbone, options = load_backbone(settings), engine_options(settings, compare, pulse)
+    engine: Engine
     if settings.engine == "static" or not decodes:
-        return StaticEngine(backbone, bundle, options)
-    engine = SlotEngine(backbone, bundle, options)
-    check_parity(backbone, bundle)
-    return engine
+        engine = StaticEngine(backbone, bundle, options)
+    else:
+        engine = SlotEngine(backbone, bundle, options)
+        check_parity(backbone, bundle)
+    return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
