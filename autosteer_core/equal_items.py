@@ -9,7 +9,7 @@ from autosteer_core.equal_rows import EqualRows
 from autosteer_core.recent import Recent
 from autosteer_core.values import Annotation, Item, Verdict
 
-# Some 50,000 rows of answers as long as this paragraph: a duplicate is found hours later, and the model is far larger.
+# Tens of thousands of rows with answers of a page: a duplicate is found hours later, and the model is far larger.
 MEMORY_BYTES = 64 * 2**20
 
 HELD_ROWS = 1024  # in a stream, waiting for an equal one or for the next step: a kilobyte or two each
