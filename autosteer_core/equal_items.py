@@ -12,7 +12,7 @@ from autosteer_core.values import Annotation, Item, Verdict
 # Tens of thousands of rows with answers of a page: a duplicate is found hours later, and the model is far larger.
 MEMORY_BYTES = 64 * 2**20
 
-HELD_ROWS = 1024  # in a stream, waiting for an equal one or for the next step: a kilobyte or two each
+HELD_ROWS = 256  # in a stream: the rows of a few parts, which stay open as long; a kilobyte or two each
 
 Judge = Callable[[Sequence[Item]], list[Verdict]]
 Numbered = Iterator[tuple[int, Verdict]]

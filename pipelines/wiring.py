@@ -63,7 +63,7 @@ def build_engine(
 ) -> Engine:
     """Model, bundle and engine; an engine that `decodes` in slots is compared with plain `generate` first.
 
-    Where nothing is sampled, equal items are computed once.
+    Equal items are computed once, unless their answers are sampled.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
@@ -77,7 +77,7 @@ def build_engine(
     else:
         engine = SlotEngine(backbone, bundle, options)
         check_parity(backbone, bundle)
-    return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
+    return engine if decodes and options.sampling else EqualItems(engine, bundle.refusal_for)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:

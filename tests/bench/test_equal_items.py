@@ -1,5 +1,6 @@
 """What is not computed twice: equal items, and pictures that several items are about."""
 
+import os
 from dataclasses import replace
 from random import Random
 from time import perf_counter
@@ -41,8 +42,9 @@ def test_equal_items_are_computed_once(backbone: Backbone) -> None:
     assert once < max(each, again)
 
 
+@pytest.mark.skipif(os.environ.get("BENCH_SHAPE", "demo") != "demo", reason="other shapes are measured on texts only")
 @pytest.mark.parametrize(("name", "pictures"), [("8_pictures", PICTURES), ("no_picture_twice", ROWS)])
-def test_pictures_are_seen_once(backbone: Any, name: str, pictures: int) -> None:
+def test_a_picture_is_seen_once(backbone: Any, name: str, pictures: int) -> None:
     questions = texts(scaled(ROWS))
     shown = [noise(seed) for seed in range(pictures)]
     items = [replace(item, images=(shown[row % pictures],)) for row, item in enumerate(questions)]

@@ -14,6 +14,7 @@ from autosteer_core.backbones.chat import ChatBackbone
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.picture_features import PictureFeatures
+from autosteer_core.ragged import bytes_of, cut, joined
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.values import Item
 from tests.pictures import noise, png
@@ -158,7 +159,6 @@ def test_a_picture_that_was_forgotten_is_seen_again() -> None:
 
 
 def test_memory_holds_no_more_than_its_limit() -> None:
-    """Rows are copies: a view of one row would keep its whole batch."""
     backbone = fresh("llava")
     row_bytes = 4 * (2 * 5 * 16 + 16)
     backbone.features = PictureFeatures(backbone.tower, memory_bytes=2 * row_bytes)
@@ -170,6 +170,19 @@ def test_memory_holds_no_more_than_its_limit() -> None:
         states(backbone, items[:1])
 
     assert rows == [3, 1]
+
+
+def test_rows_cut_in_proportion_join_to_the_same_and_keep_no_batch_in_memory() -> None:
+    output = {"pooled": torch.rand(6, 2), "deep": [torch.rand(12, 3), None], "plain": torch.rand(12)}
+
+    rows = cut(output, [4, 8])
+
+    assert [len(row["pooled"]) for row in rows] == [2, 4]
+    whole = joined(rows)
+    assert torch.equal(whole["pooled"], output["pooled"]) and torch.equal(whole["deep"][0], output["deep"][0])
+    assert whole["deep"][1] is None
+    assert [row["plain"].untyped_storage().nbytes() for row in rows] == [16, 32]
+    assert [bytes_of(row) for row in rows] == [16 + 48 + 16, 32 + 96 + 32]
 
 
 def test_a_tower_with_unknown_tensors_beside_its_pixels_is_left_alone() -> None:
