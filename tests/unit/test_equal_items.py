@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.modules.module import register_module_forward_hook
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.engine import EngineOptions
@@ -15,9 +17,12 @@ from autosteer_core.equal_items import HELD_ROWS, EqualItems
 from autosteer_core.recent import Recent
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.values import Action, Annotation, Flaw, Item, Label, Verdict
+from pipelines.settings import load_settings
+from pipelines.wiring import build_engine
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items
+from tests.workspace import make_workspace
 
 OPTIONS = EngineOptions(max_new_tokens=5, slots=3)
 NO_MEMORY = Flaw("E_MEMORY", "no room")
@@ -102,6 +107,23 @@ def test_rows_of_a_later_chunk_run_no_model() -> None:
         handle.remove()
 
     assert not passes
+
+
+@pytest.mark.parametrize("kind", ["generate", "audit"])
+def test_the_engine_of_a_worker_computes_equal_items_once(kind: str, tmp_path: Path) -> None:
+    make_workspace(tmp_path, rows=1)
+    settings = load_settings(model=str(tmp_path / "model"), bundle=str(tmp_path / "bundle"), max_new_tokens=3)
+    judge = getattr(build_engine(settings, decodes=kind == "generate"), kind)
+    wanted = judge(mixed_items(4))
+    passes: list[object] = []
+    handle = register_module_forward_hook(lambda *_: passes.append(1))
+    try:
+        assert judge(mixed_items(4)) == wanted
+        assert not passes
+        judge(mixed_items(5))
+        assert passes
+    finally:
+        handle.remove()
 
 
 @given(
