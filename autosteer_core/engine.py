@@ -12,12 +12,16 @@ from autosteer_core.values import GateAction, Item, Verdict
 T = TypeVar("T")
 
 
-class Engine(Protocol):
-    """Judges or answers items; a single bad item costs only its own row."""
+class Auditor(Protocol):
+    """Judges items; a single bad item costs only its own row."""
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Risk only: allow, flag, review or error."""
         ...
+
+
+class Engine(Auditor, Protocol):
+    """Judges or answers items."""
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Risk, then an answer, a refusal, a review or an error."""

@@ -35,13 +35,15 @@ class Prefill:
     def run(self, prompts: Sequence[Prompt]) -> None:
         """One forward pass for all rows, for what hooks read on the way."""
         inputs = self._inputs(prompts)
-        self._backbone.body(**inputs, use_cache="past_key_values" in inputs)
+        with self._backbone.features.reused():
+            self._backbone.body(**inputs, use_cache="past_key_values" in inputs)
 
     def keep(self, prompts: Sequence[Prompt]) -> Prefilled:
         """The same pass, with its keys and values: all of them, also those that a window has passed."""
         inputs = self._inputs(prompts)
         cache = inputs.setdefault("past_key_values", DynamicCache())
-        self._backbone.body(**inputs, use_cache=True)
+        with self._backbone.features.reused():
+            self._backbone.body(**inputs, use_cache=True)
         last_N = inputs["position_ids"][..., -1].reshape(-1, len(prompts)).amax(dim=0)
         return Prefilled(cache, inputs["attention_mask"].bool(), last_N)
 

@@ -171,6 +171,7 @@ class Verdict:
     was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed. `beside`
     holds the readings of other bundles, by the name that the audit gave them.
     `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
+    A row equal to an earlier one shares its computation, and so its counts.
     """
 
     item_id: str

@@ -6,7 +6,9 @@ from functools import partial
 import torch
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.engine import Engine, EngineOptions, silent
+from autosteer_core.bundle import Bundle
+from autosteer_core.engine import Auditor, Engine, EngineOptions, silent
+from autosteer_core.equal_items import EqualAudits, EqualItems
 from autosteer_core.joint_audit import JointAudit
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.sampling import Sampling
@@ -22,7 +24,7 @@ from pipelines.bundle_files import load_bundle
 from pipelines.demo.model import demo_model_folder
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
-from pipelines.kept_model import forget_model, kept_model
+from pipelines.kept_model import KeptModel, forget_model, kept_model
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
 from workers.lifeline import Lifeline
@@ -72,6 +74,8 @@ def _sampling(settings: Settings) -> Sampling | None:
 def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
     """Model, bundle and engine; a model that decodes in slots is compared with plain `generate` first.
 
+    Equal items are computed once, unless their answers are sampled.
+
     Raises:
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family cannot be decoded in slots.
@@ -79,15 +83,20 @@ def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], 
     bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
     options = engine_options(settings, compare, pulse)
     if settings.engine == "static":
-        return StaticEngine(kept.backbone, bundle, options)
-    engine = SlotEngine(kept.backbone, bundle, options)
+        engine: Engine = StaticEngine(kept.backbone, bundle, options)
+    else:
+        engine = SlotEngine(kept.backbone, bundle, options)
+        _prove(kept, bundle)
+    return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
+
+
+def _prove(kept: KeptModel, bundle: Bundle) -> None:
     if not kept.proven:
         check_parity(kept.backbone, bundle)
         kept.proven = True
-    return engine
 
 
-def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> JointAudit:
+def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> Auditor:
     """What reads risks under the settings' bundle and those `beside` it, name -> address.
 
     Raises:
@@ -95,7 +104,8 @@ def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable
     """
     others = {name: load_bundle(address) for name, address in beside.items()}
     backbone = kept_model(settings, load_backbone).backbone
-    return JointAudit(backbone, load_bundle(settings.bundle), others, engine_options(settings, False, pulse))
+    options = engine_options(settings, False, pulse)
+    return EqualAudits(JointAudit(backbone, load_bundle(settings.bundle), others, options))
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from autosteer_core.picture_features import PictureFeatures
 from autosteer_core.values import Fingerprint, Item
 
 
@@ -19,6 +20,11 @@ class Backbone(Protocol):
     @property
     def body(self) -> nn.Module:
         """The model without its output matrix: returns `last_hidden_state`, already normalised."""
+        ...
+
+    @property
+    def features(self) -> PictureFeatures:
+        """What the vision tower made of the pictures that it saw last; lives as long as the backbone."""
         ...
 
     @property

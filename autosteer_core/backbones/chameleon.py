@@ -34,6 +34,11 @@ class Chameleon(ChatBackbone):
         return processor
 
     @property
+    def tower(self) -> nn.Module:
+        """The encoder of the VQ-VAE; to look its vectors up in the code book costs little."""
+        return self.model.model.vqmodel.encoder  # type: ignore[no-any-return]
+
+    @property
     def blocks(self) -> nn.ModuleList:
         """The decoder blocks, of either norm order (`config.swin_norm`)."""
         return self.model.model.layers  # type: ignore[no-any-return]

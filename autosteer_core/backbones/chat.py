@@ -15,6 +15,7 @@ from autosteer_core.backbones.still_processor import load_still_processor
 from autosteer_core.backbones.user_text import UserText
 from autosteer_core.errors import BadItem
 from autosteer_core.fingerprint import fingerprint
+from autosteer_core.picture_features import PictureFeatures
 from autosteer_core.pictures import decode_picture
 from autosteer_core.values import Fingerprint, Item
 
@@ -46,6 +47,16 @@ class ChatBackbone:
     def body(self) -> nn.Module:
         """Vision tower, projector, decoder and final norm."""
         return self.model.model  # type: ignore[no-any-return]
+
+    @property
+    def tower(self) -> nn.Module | None:
+        """Turns pictures into vectors; the costly part before the projector."""
+        return getattr(self.model.model, "vision_tower", None)
+
+    @cached_property
+    def features(self) -> PictureFeatures:
+        """Of this model's tower."""
+        return PictureFeatures(self.tower)
 
     @property
     def blocks(self) -> nn.ModuleList:

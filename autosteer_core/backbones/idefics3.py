@@ -15,6 +15,11 @@ class Idefics3(ChatBackbone):
     processor_class: ClassVar[Any] = Idefics3Processor
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision tower is called `vision_model` here."""
+        return self.model.model.vision_model  # type: ignore[no-any-return]
+
+    @property
     def blocks(self) -> nn.ModuleList:
         """The language model is called `text_model` here."""
         return self.model.model.text_model.layers  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 
 from autosteer_core.backbones.chat import ChatBackbone
@@ -15,6 +15,11 @@ class Qwen2VL(ChatBackbone):
     """`Qwen2VLForConditionalGeneration`; the model derives positions from whole prompts, so no prefix is shared."""
 
     processor_class: ClassVar[Any] = without_video(Qwen2VLProcessor)
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision tower is called `visual` here; a picture is as many rows as its grid has patches."""
+        return self.model.model.visual  # type: ignore[no-any-return]
 
     def positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Text counts up, a picture spans a grid, (3, N, T); nothing is remembered on the model."""
