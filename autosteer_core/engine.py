@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from autosteer_core.encoding import Encoder
 from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
 
@@ -31,7 +32,7 @@ class EngineOptions:
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
-    work: whoever holds a lease renews it there.
+    work: whoever holds a lease renews it there. `encoder` None encodes each item when it is its turn.
     """
 
     batch_rows: int = 16
@@ -43,3 +44,4 @@ class EngineOptions:
     sampling: Sampling | None = None
     slots: int = 16
     pulse: Callable[[], None] = silent
+    encoder: Encoder | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from autosteer_core.activations import read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import InlineEncoder
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Action, Item, Verdict
@@ -24,17 +25,13 @@ class RiskReader:
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
-        verdicts = self.judge(items, [self.encode(item) for item in items])
+        verdicts = self.judge(items, self.encode(items))
         return [replace(verdict, action=_AUDITED.get(verdict.action, verdict.action)) for verdict in verdicts]
 
-    def encode(self, item: Item) -> Prompt | BadItem:
-        """The item as the model sees it, or why it cannot: a bad item costs its own row."""
-        try:
-            if item.flaw is not None:
-                raise BadItem(item.flaw.code, item.flaw.message)
-            return self.backbone.encode(item)
-        except BadItem as error:
-            return error
+    def encode(self, items: Sequence[Item]) -> list[Prompt | BadItem]:
+        """The items as the model sees them, or why it cannot: a bad item costs its own row."""
+        encoder = self.options.encoder or InlineEncoder(self.backbone)
+        return [encoded for _, encoded in encoder.encode(items)]
 
     def judge(self, items: Sequence[Item], encoded: Sequence[Prompt | BadItem]) -> list[Verdict]:
         """A verdict without an answer for every item."""

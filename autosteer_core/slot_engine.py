@@ -61,8 +61,8 @@ class _Batch:
         self._items = items
         self._verdicts: dict[int, Verdict] = {}
         self.requests: dict[int, Request] = {}
-        for place, item in items.items():
-            prompt = reader.encode(item)
+        prompts = reader.encode(list(items.values()))
+        for (place, item), prompt in zip(items.items(), prompts, strict=True):
             if isinstance(prompt, BadItem):
                 self._verdicts[place] = broken(item, prompt)
             else:

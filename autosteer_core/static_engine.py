@@ -31,7 +31,7 @@ class StaticEngine:
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Rows of similar length are decoded together; the result is in the order of `items`."""
-        encoded = [self._reader.encode(item) for item in items]
+        encoded = self._reader.encode(items)
         verdicts = self._reader.judge(items, encoded)
         asked = [
             (place, request_of(items[place], prompt, self._options))

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.encoding import Encoder
 from autosteer_core.engine import Engine, EngineOptions, silent
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
@@ -20,12 +21,14 @@ from pipelines.bundle_files import load_bundle
 from pipelines.demo.model import demo_model_folder
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
-from pipelines.load_model import load_model
+from pipelines.load_model import load_encoder, load_model
 from pipelines.settings import Settings
+from workers.encoding_pool import EncodingPool
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 
 DEMO = "demo"
+_PROCESSES_BESIDE_A_GPU = 2
 CHUNK_ROWS = 256  # many times the slots, so that they are seldom empty; the pictures of so many rows fit in memory
 
 
@@ -45,7 +48,7 @@ def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader
 
 
 def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] = silent) -> EngineOptions:
-    """What of the settings concerns the engine."""
+    """What of the settings concerns the engine; its encoding processes, where it has any, start here."""
     return EngineOptions(
         settings.batch_rows,
         settings.max_new_tokens,
@@ -54,7 +57,19 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         second_look=settings.second_look is not False,
         slots=settings.slots,
         pulse=pulse,
+        encoder=_encoder(settings, pulse),
     )
+
+
+def _encoder(settings: Settings, pulse: Callable[[], None]) -> Encoder | None:
+    """On a CPU the default is none: encoding processes would take the model's cores."""
+    on_cpu = settings.device.startswith("cpu") and settings.device_map is None
+    default = 0 if on_cpu else _PROCESSES_BESIDE_A_GPU
+    processes = default if settings.encoding_processes is None else settings.encoding_processes
+    if processes == 0:
+        return None
+    build = partial(load_encoder, model_source(settings), settings)
+    return EncodingPool(build, processes, settings.encoding_megabytes * 2**20, pulse)
 
 
 def build_engine(
