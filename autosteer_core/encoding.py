@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.backbones.base import Prompt
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Item
 
@@ -18,10 +18,18 @@ class Encoder(Protocol):
         ...
 
 
+class ItemEncoder(Protocol):
+    """The part of a Backbone that encoding needs: no weights."""
+
+    def encode(self, item: Item) -> Prompt:
+        """See Backbone."""
+        ...
+
+
 class InlineEncoder:
     """Encodes one item at a time, when it is asked for."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: ItemEncoder) -> None:
         self._backbone = backbone
 
     def encode(self, items: Iterable[Item]) -> Iterator[Encoded]:
@@ -29,7 +37,7 @@ class InlineEncoder:
         return ((item, encode_item(self._backbone, item)) for item in items)
 
 
-def encode_item(backbone: Backbone, item: Item) -> Prompt | BadItem:
+def encode_item(backbone: ItemEncoder, item: Item) -> Prompt | BadItem:
     """The item as the model sees it, or why it cannot."""
     try:
         if item.flaw is not None:

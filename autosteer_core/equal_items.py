@@ -19,7 +19,7 @@ Numbered = Iterator[tuple[int, Verdict]]
 
 
 class EqualAudits:
-    """An auditor in front of another; the memory lives as long as it does, so it finds equal items of other chunks."""
+    """An auditor in front of another; its memory lives as long as it does, over many chunks and parts."""
 
     def __init__(self, auditor: Auditor, memory_bytes: int = MEMORY_BYTES) -> None:
         self._auditor = auditor

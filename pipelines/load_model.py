@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -36,6 +37,29 @@ def load_model(source: str, settings: Settings) -> ChatBackbone:
         UserMistake: the model cannot be read, its family is not supported, it cannot chat, or an extra is missing.
     """
     placement = _placement(settings)
+
+    def build(auto_class: Any, config: Any) -> Any:
+        model = auto_class.from_pretrained(source, use_safetensors=True, **_SAFE, **placement)
+        return model if "device_map" in placement else model.to(settings.device)
+
+    return _load(source, settings, build)
+
+
+def load_encoder(source: str, settings: Settings) -> ChatBackbone:
+    """The same without weights, in a second and little memory: its `encode` gives equal prompts, it cannot run.
+
+    Raises:
+        UserMistake: as `load_model`.
+    """
+
+    def build(auto_class: Any, config: Any) -> Any:
+        with torch.device("meta"):
+            return auto_class.from_config(config, **_SAFE)
+
+    return _load(source, settings, build)
+
+
+def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> ChatBackbone:
     try:
         config = AutoConfig.from_pretrained(source, **_SAFE)
     except (OSError, ValueError) as error:
@@ -43,12 +67,9 @@ def load_model(source: str, settings: Settings) -> ChatBackbone:
     family = _family(source, config)
     auto_class = AutoModelForCausalLM if family is TextDecoder else AutoModelForImageTextToText
     try:
-        processor = family.load_processor(source)
-        model = auto_class.from_pretrained(source, use_safetensors=True, **_SAFE, **placement)
+        processor, model = family.load_processor(source), build(auto_class, config)
     except (OSError, ValueError, ImportError) as error:
         raise UserMistake(f"model {source} cannot be loaded: {_first_line(error)}") from error
-    if "device_map" not in placement:
-        model = model.to(settings.device)
     return _checked(source, family(model, processor, settings.max_prompt_tokens))
 
 

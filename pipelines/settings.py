@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
     seed: int = Field(0, ge=0, description="seed of splits, training and drawn tokens")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
+    encoding_processes: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="processes a worker that encode items ahead of the model; default 2, on a CPU 0",
+    )
+    encoding_megabytes: int = Field(256, ge=1, description="size of a worker's items that are encoded ahead")
     temperature: float | None = Field(
         None, ge=COLDEST, le=HOTTEST, description="draw tokens, by seed and item id; unset: take the likeliest"
     )

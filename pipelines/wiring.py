@@ -7,6 +7,7 @@ import torch
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import Encoder
 from autosteer_core.engine import Auditor, Engine, EngineOptions, silent
 from autosteer_core.equal_items import EqualAudits, EqualItems
 from autosteer_core.joint_audit import JointAudit
@@ -25,12 +26,14 @@ from pipelines.demo.model import demo_model_folder
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import KeptModel, forget_model, kept_model
-from pipelines.load_model import load_model
+from pipelines.load_model import load_encoder, load_model
 from pipelines.settings import Settings
+from workers.encoding_pool import EncodingPool
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker, in_chunks
 
 DEMO = "demo"
+_PROCESSES_BESIDE_A_GPU = 2
 AUDITED_BATCHES = 4  # at once: enough for rows of similar length to meet
 
 
@@ -50,7 +53,7 @@ def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader
 
 
 def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] = silent) -> EngineOptions:
-    """What of the settings concerns the engine."""
+    """What of the settings concerns the engine; its encoding processes, where it has any, start here."""
     return EngineOptions(
         settings.batch_rows,
         settings.max_new_tokens,
@@ -62,6 +65,7 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         pulse=pulse,
         stop=settings.stop,
         logprobs=settings.logprobs,
+        encoder=_encoder(settings, pulse),
     )
 
 
@@ -69,6 +73,17 @@ def _sampling(settings: Settings) -> Sampling | None:
     if settings.temperature is None:
         return None
     return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.seed)
+
+
+def _encoder(settings: Settings, pulse: Callable[[], None]) -> Encoder | None:
+    """On a CPU the default is none: encoding processes would take the model's cores."""
+    on_cpu = settings.device.startswith("cpu") and settings.device_map is None
+    default = 0 if on_cpu else _PROCESSES_BESIDE_A_GPU
+    processes = default if settings.encoding_processes is None else settings.encoding_processes
+    if processes == 0:
+        return None
+    build = partial(load_encoder, model_source(settings), settings)
+    return EncodingPool(build, processes, settings.encoding_megabytes * 2**20, pulse)
 
 
 def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
