@@ -12,6 +12,7 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import Readings
 from autosteer_core.steering import steered
+from autosteer_core.values import Flaw
 
 Look = AbstractContextManager[Readings]
 
@@ -20,7 +21,7 @@ Look = AbstractContextManager[Readings]
 class Answer:
     """Decoded text, its token ids without the stop token, and why decoding ended (`stop` or `length`).
 
-    `risks` are the second look's readings of this answer, in order.
+    `risks` are the second look's readings of this answer, in order. `flaw` says why there is none.
     """
 
     text: str
@@ -28,6 +29,12 @@ class Answer:
     finish_reason: str
     steered_tokens: int = 0
     risks: tuple[float, ...] = ()
+    flaw: Flaw | None = None
+
+    @classmethod
+    def missing(cls, flaw: Flaw) -> "Answer":
+        """For a row that could not be decoded."""
+        return cls("", (), "error", flaw=flaw)
 
 
 @torch.inference_mode()

@@ -1,9 +1,10 @@
 """The engine port: items in, verdicts out, one each and in order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from autosteer_core.budget import Budget
 from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
 
@@ -31,7 +32,8 @@ class EngineOptions:
     Rows whose risk lies within `band` of the threshold are read again alone and marked borderline. `second_look`
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
-    work: whoever holds a lease renews it there.
+    work: whoever holds a lease renews it there. `batch_rows` is how many rows plain `generate` decodes at once,
+    `budget` what one forward pass over prompts may hold; engines that share a device share it.
     """
 
     batch_rows: int = 16
@@ -42,4 +44,5 @@ class EngineOptions:
     second_look: bool = True
     sampling: Sampling | None = None
     slots: int = 16
+    budget: Budget = field(default_factory=Budget)
     pulse: Callable[[], None] = silent

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autosteer_core.activations import read_sites
+import torch
+from torch import Tensor
+
+from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.engine import EngineOptions
@@ -44,17 +47,23 @@ class RiskReader:
             for item, prompt in zip(items, encoded, strict=True)
         ]
 
-    def decide(self, item: Item, prompt: Prompt, risk: float) -> Verdict:
+    def decide(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
         """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide."""
         threshold = self.bundle.threshold(item.modality)
-        borderline = abs(risk - threshold) < self.options.band
-        return gated(item, self._read([prompt])[0] if borderline else risk, threshold, borderline=borderline)
+        borderline = not isinstance(risk, BadItem) and abs(risk - threshold) < self.options.band
+        final = self._read([prompt])[0] if borderline else risk
+        if isinstance(final, BadItem):
+            return broken(item, final)
+        return gated(item, final, threshold, borderline=borderline)
 
-    def _read(self, prompts: Sequence[Prompt]) -> list[float]:
-        if not prompts:
-            return []
-        activations_ND = read_sites(
-            self.backbone, prompts, self.bundle.sites, self.options.batch_rows, lambda done: self.options.pulse()
+    def _read(self, prompts: Sequence[Prompt]) -> list[float | BadItem]:
+        rows = read_each_site(
+            self.backbone, prompts, self.bundle.sites, self.options.budget, lambda done: self.options.pulse()
         )
+        read = [row for row in rows if not isinstance(row, BadItem)]
+        risks = iter(self._risks(torch.stack(read)) if read else [])
+        return [row if isinstance(row, BadItem) else next(risks) for row in rows]
+
+    def _risks(self, activations_ND: Tensor) -> list[float]:
         risks: list[float] = self.bundle.probe.risk(activations_ND.to(self.backbone.model.device)).tolist()
         return risks

@@ -13,7 +13,7 @@ from autosteer_core.risk_reading import RiskReader
 from autosteer_core.slots.slot import Gate, Work
 from autosteer_core.slots.slot_decoder import SlotDecoder
 from autosteer_core.values import GateAction, Item, Verdict
-from autosteer_core.verdict_stages import broken
+from autosteer_core.verdict_stages import broken, missing
 
 
 class SlotEngine:
@@ -24,7 +24,9 @@ class SlotEngine:
         self._backbone = backbone
         self._bundle = bundle.to(backbone.model.device)
         self._options = options
-        self._decoder = SlotDecoder(backbone, options.slots, options.sampling, options.pulse, whole=options.compare)
+        self._decoder = SlotDecoder(
+            backbone, options.slots, options.sampling, options.pulse, whole=options.compare, budget=options.budget
+        )
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
@@ -62,11 +64,11 @@ class _Batch:
         self._verdicts: dict[int, Verdict] = {}
         self.requests: dict[int, Request] = {}
         for place, item in items.items():
-            prompt = reader.encode(item)
-            if isinstance(prompt, BadItem):
-                self._verdicts[place] = broken(item, prompt)
+            request = request_of(item, reader.encode(item), reader.options, reader.backbone.context_tokens)
+            if isinstance(request, BadItem):
+                self._verdicts[place] = broken(item, request)
             else:
-                self.requests[place] = request_of(item, prompt, reader.options)
+                self.requests[place] = request
 
     def works(self) -> list[Work]:
         """In the order of `requests`; rows that need no decoding of their own prompt are turned away."""
@@ -86,6 +88,9 @@ class _Batch:
     def finished(self, answers: Sequence[Answer | None]) -> dict[int, Verdict]:
         """Final verdicts by place; `answers` are those of `works`."""
         given = dict(zip(self.requests, answers, strict=True))
+        for place, answer in given.items():
+            if answer is not None and answer.flaw is not None:  # perhaps before its gate could be decided
+                self._verdicts.setdefault(place, missing(self._items[place]))
         refused = [place for place, answer in given.items() if answer is None and self._verdicts[place].flaw is None]
         texts = self._finisher.responder.respond([self.requests[place] for place in refused], [True] * len(refused))
         given |= dict(zip(refused, texts, strict=True))

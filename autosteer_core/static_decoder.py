@@ -1,28 +1,41 @@
 """Decode padded batches through plain `generate`: what every other way of decoding is compared with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget, in_batches
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
+from autosteer_core.errors import BadItem
 from autosteer_core.request import Request
 from autosteer_core.second_look import looking
 
 
 @dataclass(frozen=True, slots=True)
 class StaticDecoder:
-    """All requests are one batch, decoded until the longest of them ends."""
+    """All requests are one batch, as far as memory suffices, decoded until the longest of them ends."""
 
     backbone: Backbone
+    budget: Budget = field(default_factory=Budget)
 
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
     ) -> list[Answer]:
         """As `gate_actions.Decoder` asks."""
-        gate_N = torch.tensor(list(gates), device=bundle.head.down.device)
+        answers: list[Answer] = []
+        asked = list(zip(requests, gates, strict=True))
+        for batch, made in in_batches(
+            self.budget, asked, lambda row: row[0].prompt, lambda rows: self._decode(bundle, rows, look=look)
+        ):
+            answers += [Answer.missing(made.flaw)] * len(batch) if isinstance(made, BadItem) else made
+        return answers
+
+    def _decode(self, bundle: Bundle, rows: Sequence[tuple[Request, bool]], *, look: bool) -> list[Answer]:
+        requests, gates = zip(*rows, strict=True)
+        gate_N = torch.tensor(gates, device=bundle.head.down.device)
         second = bundle.second_look if look and not all(gates) else None
         reading = None if second is None else looking(self.backbone, bundle.layers, second)
         longest = max(request.max_new_tokens for request in requests)

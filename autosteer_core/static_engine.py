@@ -23,7 +23,7 @@ class StaticEngine:
         placed = bundle.to(backbone.model.device)
         self._options = options
         self._reader = RiskReader(backbone, placed, options)
-        self._finisher = Finisher(StaticDecoder(backbone), placed, options)
+        self._finisher = Finisher(StaticDecoder(backbone, options.budget), placed, options)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
@@ -31,12 +31,15 @@ class StaticEngine:
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Rows of similar length are decoded together; the result is in the order of `items`."""
-        encoded = [self._reader.encode(item) for item in items]
-        verdicts = self._reader.judge(items, encoded)
+        context = self._reader.backbone.context_tokens
+        requests = [request_of(item, self._reader.encode(item), self._options, context) for item in items]
+        verdicts = self._reader.judge(
+            items, [each if isinstance(each, BadItem) else each.prompt for each in requests]
+        )
         asked = [
-            (place, request_of(items[place], prompt, self._options))
-            for place, prompt in enumerate(encoded)
-            if not isinstance(prompt, BadItem) and verdicts[place].flaw is None
+            (place, request)
+            for place, request in enumerate(requests)
+            if not isinstance(request, BadItem) and verdicts[place].flaw is None
         ]
         asked.sort(key=lambda each: len(each[1].prompt.ids))
         for start in range(0, len(asked), self._options.batch_rows):

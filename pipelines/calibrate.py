@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.calibration import CalibrationOptions, CalibrationSet, Say, calibrate
 from autosteer_core.errors import UserMistake
@@ -65,6 +66,7 @@ def calibration_options(settings: Settings) -> CalibrationOptions:
         bound=Bound(settings.alpha, settings.delta, settings.bounds),
         seed=settings.seed,
         batch_rows=settings.batch_rows,
+        budget=Budget(settings.batch_tokens, settings.batch_pixels),
         hold_out=settings.hold_out,
         sites=settings.probe_sites,
         probe=ProbeOptions(label_noise=settings.label_noise),

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=1, le=1024, description="number of Ray actors, each with one model")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
     rows_per_part: int = Field(64, ge=1, description="rows per part: the unit of lease, retry and output file")
-    batch_rows: int = Field(16, ge=1, description="rows per forward pass")
+    batch_rows: int = Field(16, ge=1, description="rows that plain generate decodes at once")
     engine: Literal["slots", "static"] = Field("slots", description="how answers are decoded; static: plain generate")
     slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")
     lease_seconds: float = Field(300.0, ge=1, description="a worker that does not renew in time loses its part")
@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
     seed: int = Field(0, ge=0, description="seed of splits and training")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
+    batch_tokens: int = Field(4096, ge=1, description="prompt tokens of one forward pass, padding included")
+    batch_pixels: int = Field(
+        4_194_304, ge=1, description="pixels of one forward pass, as the vision tower sees them"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget
 from autosteer_core.engine import Engine, EngineOptions, silent
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
@@ -53,6 +54,7 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         compare,
         second_look=settings.second_look is not False,
         slots=settings.slots,
+        budget=Budget(settings.batch_tokens, settings.batch_pixels),
         pulse=pulse,
     )
 

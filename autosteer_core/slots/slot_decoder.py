@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from autosteer_core.activations import Recorded, recorded
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget, fitting
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, stop_ids
 from autosteer_core.engine import silent
@@ -21,11 +23,6 @@ from autosteer_core.slots.slot import Slot, Work
 from autosteer_core.slots.slot_cache import SlotCache
 from autosteer_core.slots.token_choice import TokenChoice
 from autosteer_core.steering import steered
-
-_REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
-_PREFILL_TOKENS = 4096  # padding included
-
-Waiting = deque[tuple[int, Work]]
 
 
 class SlotDecoder:
@@ -45,15 +42,15 @@ class SlotDecoder:
         pulse: Callable[[], None] = silent,
         *,
         whole: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.backbone = backbone
-        self._slots = slots
         self._pulse = pulse
         self._whole = whole
         self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
         self._choice = TokenChoice(backbone, sampling)
         self._cache = SlotCache(slots, len(backbone.blocks))
-        self._admission: Admission | None = None
+        self._admission = Admission(backbone, self._cache, slots, budget or Budget())
 
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
@@ -74,23 +71,14 @@ class SlotDecoder:
         live: list[Slot] = []
         while waiting or live:
             self._pulse()
-            live += self._refilled(waiting, len(live))
-            if live:
-                self._step(live)
+            lost = self._admission.refill(waiting, live)
+            if live and not fitting(partial(self._step, live)):
+                lost += self._admission.give_way(waiting, live)
+            for number, error in lost:
+                answers[number] = Answer.missing(error.flaw)
             for slot in self._cleared(live):
                 answers[slot.number] = self._answer(slot)
         return answers
-
-    def _refilled(self, waiting: Waiting, live: int) -> Iterator[Slot]:
-        """Rows that fill the free slots, where it is time to."""
-        if live and self._slots - live < min(len(waiting), max(1, self._slots // _REFILL)):
-            return
-        # Built at first use: it runs the prefix that all prompts share.
-        self._admission = self._admission or Admission(self.backbone, self._cache)
-        while waiting and live < self._slots:
-            fresh = self._admission.admit(_next(waiting, self._slots - live), live)
-            live += len(fresh)
-            yield from fresh
 
     def _step(self, live: Sequence[Slot]) -> None:
         device = self.backbone.model.device
@@ -149,14 +137,3 @@ class SlotDecoder:
     @property
     def _stops(self) -> frozenset[int]:
         return stop_ids(self.backbone)
-
-
-def _next(waiting: Waiting, free: int) -> list[tuple[int, Work]]:
-    """As many as fit into the free slots and into one pass, at least one."""
-    batch = [waiting.popleft()]
-    while waiting and len(batch) < free:
-        longest = max(len(work.request.prompt.ids) for _, work in [*batch, waiting[0]])
-        if longest * (len(batch) + 1) > _PREFILL_TOKENS:
-            break
-        batch.append(waiting.popleft())
-    return batch

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
+from autosteer_core.budget import Budget
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
@@ -173,7 +174,11 @@ def test_the_pulse_is_sent_between_steps_and_what_it_raises_ends_the_work(
     def pulse() -> None:
         next(left)
 
-    engine = build(backbone, tiny_bundle(backbone, threshold), replace(OPTIONS, batch_rows=1, pulse=pulse))
+    engine = build(
+        backbone,
+        tiny_bundle(backbone, threshold),
+        replace(OPTIONS, batch_rows=1, budget=Budget(tokens=1), pulse=pulse),
+    )
     with pytest.raises(StopIteration):
         getattr(engine, kind)(ITEMS)
 
