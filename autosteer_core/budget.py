@@ -67,11 +67,13 @@ class Budget:
         return batch
 
     def shrink(self, batch: Sequence[Prompt]) -> None:
-        """Never again a batch of more than half of this one, for which memory did not suffice."""
+        """Memory did not suffice for this batch: halve what it had more of, measured against what was allowed."""
         load = load_of(batch)
-        self.tokens = min(self.tokens, max(1, load.tokens // 2))
-        if load.pixels:
-            self.pixels = min(self.pixels, max(1, load.pixels // 2))
+        # One of both is enough to cut every such batch, and the other kind of batch keeps its size.
+        if load.pixels * self.tokens > load.tokens * self.pixels:
+            self.pixels = min(self.pixels, load.pixels // 2)
+        else:
+            self.tokens = min(self.tokens, load.tokens // 2)
         _log.warning(
             "out of memory at a batch of %s: from here on at most %d tokens and %d pixels; "
             "set batch_tokens and batch_pixels so, or device_map and quantization to make room",

@@ -161,7 +161,7 @@ def test_a_fixed_text_is_the_one_of_the_items_group(build: Build, backbone: Llav
 def test_a_bundle_of_another_model_is_refused(build: Build, backbone: LlavaOnevision) -> None:
     stranger = replace(tiny_bundle(backbone), fingerprint=Fingerprint("0" * 64))
 
-    with pytest.raises(BundleRefused):
+    with pytest.raises(BundleRefused, match="name the right model, or run `autosteer calibrate`"):
         build(backbone, stranger, OPTIONS)
 
 
