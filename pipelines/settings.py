@@ -15,6 +15,7 @@ from autosteer_core.labelled import HoldOut
 from autosteer_core.values import GateAction
 
 PREFIX = "AUTOSTEER_"
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
 _NOT_SETTINGS = {"AUTOSTEER_DEBUG"}
 
 
@@ -54,8 +55,9 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="seed of splits and training")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
     batch_tokens: int = Field(4096, ge=1, description="prompt tokens of one forward pass, padding included")
-    batch_pixels: int = Field(
-        4_194_304, ge=1, description="pixels of one forward pass, as the vision tower sees them"
+    batch_pixels: int = Field(4_194_304, ge=1, description="pixels of one forward pass, as the vision tower has them")
+    attn_implementation: Attention | None = Field(
+        None, description="of sdpa, eager, flash_attention_2; default: the model's"
     )
 
     @classmethod

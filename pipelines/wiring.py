@@ -8,6 +8,7 @@ import torch
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.budget import Budget
 from autosteer_core.engine import Engine, EngineOptions, silent
+from autosteer_core.errors import UserMistake
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.parity import check_parity
@@ -66,8 +67,13 @@ def build_engine(
 
     Raises:
         BundleRefused: model and bundle do not belong together.
-        UserMistake: the family cannot be decoded in slots.
+        UserMistake: the family, or the chosen attention, cannot be decoded in slots.
     """
+    if settings.engine == "slots" and decodes and settings.attn_implementation == "flash_attention_2":
+        raise UserMistake(
+            "the slot engine masks every row by itself, which attn_implementation=flash_attention_2 cannot do: "
+            "set attn_implementation=sdpa or engine=static"
+        )
     bundle = load_bundle(settings.bundle)
     backbone, options = load_backbone(settings), engine_options(settings, compare, pulse)
     if settings.engine == "static" or not decodes:
