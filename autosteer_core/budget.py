@@ -1,6 +1,7 @@
 """How much one forward pass may hold, in tokens and pixels; where memory runs out, it is halved and work goes on."""
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,13 @@ class Budget:
     A prompt that is larger by itself has a batch of its own.
     """
 
-    tokens: int = 4096
+    tokens: int = 1024
     pixels: int = 4_194_304
+
+    @classmethod
+    def of_pixels(cls, pixels: int) -> "Budget":
+        """As many tokens as memory holds: for rows that are decoded together, where fewer rows mean more passes."""
+        return cls(sys.maxsize, pixels)
 
     def take(self, waiting: deque[T], prompt_of: Callable[[T], Prompt], most: int | None = None) -> list[T]:
         """The next batch, in order: at least one row, at most `most`."""
@@ -72,13 +78,15 @@ class Budget:
         # One of both is enough to cut every such batch, and the other kind of batch keeps its size.
         if load.pixels * self.tokens > load.tokens * self.pixels:
             self.pixels = min(self.pixels, load.pixels // 2)
+            limit = f"{self.pixels} pixels in a batch: lower batch_pixels"
         else:
             self.tokens = min(self.tokens, load.tokens // 2)
+            limit = f"{self.tokens} tokens in a batch: lower batch_tokens and batch_rows"
         _log.warning(
-            "out of memory at a batch of %s: from here on at most %d tokens and %d pixels; "
-            "set batch_tokens and batch_pixels so, or device_map and quantization to make room",
-            load, self.tokens, self.pixels,
-        )  # fmt: skip
+            "out of memory at a batch of %s; going on with at most %s, or make room by device_map or quantization",
+            load,
+            limit,
+        )
 
     def _holds(self, load: Load) -> bool:
         return load.tokens <= self.tokens and load.pixels <= self.pixels

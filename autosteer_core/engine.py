@@ -33,7 +33,7 @@ class EngineOptions:
     False leaves the growing answers unread, for comparison. `sampling` None takes the likeliest token. `slots` is
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
     work: whoever holds a lease renews it there. `batch_rows` is how many rows plain `generate` decodes at once,
-    `budget` what one forward pass over prompts may hold; engines that share a device share it.
+    `budget` what other forward passes over prompts may hold; engines that share a device share it.
     """
 
     batch_rows: int = 16

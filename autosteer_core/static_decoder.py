@@ -1,7 +1,9 @@
 """Decode padded batches through plain `generate`: what every other way of decoding is compared with."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -19,7 +21,7 @@ class StaticDecoder:
     """All requests are one batch, as far as memory suffices, decoded until the longest of them ends."""
 
     backbone: Backbone
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = field(default_factory=partial(Budget.of_pixels, sys.maxsize))
 
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem, UserMistake
@@ -23,7 +24,7 @@ class StaticEngine:
         placed = bundle.to(backbone.model.device)
         self._options = options
         self._reader = RiskReader(backbone, placed, options)
-        self._finisher = Finisher(StaticDecoder(backbone, options.budget), placed, options)
+        self._finisher = Finisher(StaticDecoder(backbone, Budget.of_pixels(options.budget.pixels)), placed, options)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""

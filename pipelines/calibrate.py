@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.calibration import CalibrationOptions, CalibrationSet, Say, calibrate
 from autosteer_core.errors import UserMistake
@@ -19,7 +18,7 @@ from autosteer_core.values import Item
 from infra.column_map import ColumnMap
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.settings import Settings
-from pipelines.wiring import all_items, load_backbone, open_items
+from pipelines.wiring import all_items, budget_of, load_backbone, open_items
 
 # The released code takes 60,000 steps of 1e-5; these are 480 over 96 rows, as much larger as to go equally far.
 PAPER = PaperOptions(head=Schedule(learning_rate=1.25e-3, batch=2, epochs=10, weight_decay=1e-2), head_rows=96)
@@ -66,7 +65,7 @@ def calibration_options(settings: Settings) -> CalibrationOptions:
         bound=Bound(settings.alpha, settings.delta, settings.bounds),
         seed=settings.seed,
         batch_rows=settings.batch_rows,
-        budget=Budget(settings.batch_tokens, settings.batch_pixels),
+        budget=budget_of(settings),
         hold_out=settings.hold_out,
         sites=settings.probe_sites,
         probe=ProbeOptions(label_noise=settings.label_noise),

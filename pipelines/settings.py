@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
     seed: int = Field(0, ge=0, description="seed of splits and training")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
-    batch_tokens: int = Field(4096, ge=1, description="prompt tokens of one forward pass, padding included")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="prompt tokens of one pass; default: 1024 on cpu, else 8192"
+    )
     batch_pixels: int = Field(4_194_304, ge=1, description="pixels of one forward pass, as the vision tower has them")
     attn_implementation: Attention | None = Field(
         None, description="of sdpa, eager, flash_attention_2; default: the model's"

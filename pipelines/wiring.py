@@ -28,6 +28,7 @@ from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 
 DEMO = "demo"
+_CPU_TOKENS, _GPU_TOKENS = 1024, 8192
 CHUNK_ROWS = 256  # many times the slots, so that they are seldom empty; the pictures of so many rows fit in memory
 
 
@@ -55,9 +56,15 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         compare,
         second_look=settings.second_look is not False,
         slots=settings.slots,
-        budget=Budget(settings.batch_tokens, settings.batch_pixels),
+        budget=budget_of(settings),
         pulse=pulse,
     )
+
+
+def budget_of(settings: Settings) -> Budget:
+    """What one forward pass may hold; a CPU is fastest while a pass stays near its caches."""
+    on_cpu = settings.device == "cpu" and settings.device_map is None
+    return Budget(settings.batch_tokens or (_CPU_TOKENS if on_cpu else _GPU_TOKENS), settings.batch_pixels)
 
 
 def build_engine(

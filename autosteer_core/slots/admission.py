@@ -55,7 +55,7 @@ class Admission:
         waiting.extendleft(reversed(rows))
         self._slots //= 2
         self._cache.clear(self._slots)
-        _log.warning("out of memory while decoding: from here on %d slots; set slots so", self._slots)
+        _log.warning("out of memory while decoding; going on with %d slots: lower slots", self._slots)
         return []
 
     def _admit(self, waiting: Waiting, live: list[Slot]) -> Lost:

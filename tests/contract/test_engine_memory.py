@@ -57,7 +57,7 @@ def test_what_memory_holds_is_found_out_once_and_said_with_the_setting_to_change
 
     assert memory.refused == first
     assert len(caplog.messages) == first
-    assert all("out of memory" in text and "set " in text for text in caplog.messages)
+    assert all("out of memory" in text and "lower " in text for text in caplog.messages)
 
 
 @pytest.mark.parametrize("kind", ["generate", "audit"])
