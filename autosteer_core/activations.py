@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.budget import Budget, in_batches
+from autosteer_core.errors import BadItem, UserMistake
 from autosteer_core.prefill import Prefill
 from autosteer_core.values import Site
 
@@ -69,61 +71,84 @@ def _holds(module: nn.Module, blocks: nn.ModuleList) -> bool:
     return getattr(module, "layers", None) is blocks
 
 
-@torch.inference_mode()
 def read_activations(
     backbone: Backbone,
     prompts: Sequence[Prompt],
     layers: Sequence[int],
-    batch_rows: int = 16,
+    budget: Budget | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Activations of all prompts, float32 on the CPU, shape (N, len(layers), 2, d): last token and mean.
 
     The last prompt token is AutoSteer's choice (eq. 10); the mean runs over the prompt's own tokens, those after
-    the template's opening. Rows of similar length share a batch; the result is in the order of `prompts`. Blocks
-    above the highest layer and the output matrix do not run, and the template's opening runs once for all.
-    `progress` hears how many prompts are done.
+    the template's opening. Rows of similar length share a batch of at most `budget`; the result is in the order of
+    `prompts`. Blocks above the highest layer and the output matrix do not run, and the template's opening runs once
+    for all. `progress` hears how many prompts are done.
+
+    Raises:
+        UserMistake: the device has no memory for one of the prompts.
     """
+    return torch.stack([_whole(row) for row in _read_each(backbone, prompts, layers, budget, progress)])
+
+
+def _whole(row: Tensor | BadItem) -> Tensor:
+    if isinstance(row, BadItem):
+        raise UserMistake(str(row))
+    return row
+
+
+@torch.inference_mode()
+def _read_each(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    layers: Sequence[int],
+    budget: Budget | None,
+    progress: Callable[[int], None],
+) -> list[Tensor | BadItem]:
+    """Each (len(layers), 2, d), or why it could not be read."""
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
-    gathered: list[Tensor | None] = [None] * len(prompts)
+    read: dict[int, Tensor | BadItem] = {}
     pool = SitePool()
     with truncated(backbone, max(layers)), recorded(backbone.blocks, layers, pool) as activations:
         prefill = Prefill(backbone)
-        done = 0
-        for rows in _batches(order, [len(prompts[row].ids) for row in order], batch_rows):
+
+        def run(rows: list[int]) -> Tensor:
             batch = [prompts[row] for row in rows]
             pool.aim(backbone, batch)
             prefill.run(batch)
-            batch_NLPD = torch.stack([activations[layer].cpu() for layer in layers], dim=1)
-            for row, activation_LPD in zip(rows, batch_NLPD, strict=True):
-                gathered[row] = activation_LPD
-            progress(done := done + len(rows))
-    return torch.stack([activation for activation in gathered if activation is not None])
+            return torch.stack([activations[layer].cpu() for layer in layers], dim=1)
 
-
-def _batches(order: Sequence[int], lengths: Sequence[int], batch_rows: int) -> Iterator[Sequence[int]]:
-    """`batch_rows` rows each; short ones up to four times as many, because a pass costs more than their tokens."""
-    start = 0
-    while start < len(order):
-        stop = min(start + batch_rows, len(order))
-        while (
-            stop < min(start + 4 * batch_rows, len(order)) and (stop + 1 - start) * lengths[stop] <= 64 * batch_rows
-        ):
-            stop += 1
-        yield order[start:stop]
-        start = stop
+        for rows, made_NLPD in in_batches(budget or Budget(), order, lambda row: prompts[row], run):
+            read.update(zip(rows, [made_NLPD] if isinstance(made_NLPD, BadItem) else made_NLPD, strict=True))
+            progress(len(read))
+    return [read[row] for row in range(len(prompts))]
 
 
 def read_sites(
     backbone: Backbone,
     prompts: Sequence[Prompt],
     sites: Sequence[Site],
-    batch_rows: int = 16,
+    budget: Budget | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """What a probe reads: the activations of its sites side by side, (N, len(sites) * d)."""
-    read_NLPD = read_activations(backbone, prompts, [site.layer for site in sites], batch_rows, progress)
-    return torch.cat([read_NLPD[:, place, site.pooling.place] for place, site in enumerate(sites)], dim=1)
+    return torch.stack([_whole(row) for row in read_each_site(backbone, prompts, sites, budget, progress)])
+
+
+def read_each_site(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    sites: Sequence[Site],
+    budget: Budget | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Tensor | BadItem]:
+    """The same row by row, each (len(sites) * d,): a prompt for which there is no memory costs no other row."""
+    rows = _read_each(backbone, prompts, [site.layer for site in sites], budget, progress)
+    return [row if isinstance(row, BadItem) else _at(row, sites) for row in rows]
+
+
+def _at(read_LPD: Tensor, sites: Sequence[Site]) -> Tensor:
+    return torch.cat([read_LPD[place, site.pooling.place] for place, site in enumerate(sites)])
 
 
 class SitePool:

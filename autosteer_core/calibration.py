@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autosteer_core.action_comparison import Baselines, Decoding, best_strength, clearly_best, compare_actions
 from autosteer_core.activations import read_activations, read_sites
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.head_fitting import HeadOptions, fit_head
 from autosteer_core.importance import Importance, importance
@@ -36,6 +37,7 @@ class CalibrationOptions:
     hold_out: HoldOut = HoldOut.AUTO
     seed: int = 0
     batch_rows: int = 16
+    budget: Budget = field(default_factory=Budget)
     max_new_tokens: int = 24
     sites: int = 4
     head_rows: int = 96
@@ -132,7 +134,7 @@ def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions
     def show(done: int) -> None:
         say(f"reading items at {len(layers)} layers: {done} of {len(prompts)}")
 
-    read_NLPD = read_activations(backbone, prompts, layers, options.batch_rows, show)
+    read_NLPD = read_activations(backbone, prompts, layers, options.budget, show)
     data = labelled(given.items, read_NLPD, options.hold_out)
     return _Material(backbone, prompts, data, split(data, options.seed), options)
 
@@ -143,7 +145,7 @@ def _shift(material: _Material, sites: Sequence[Site], traffic: Sequence[Item], 
         return None
     say(f"reading {len(traffic)} items of the traffic")
     prompts = [material.backbone.encode(item) for item in traffic]
-    seen_MD = read_sites(material.backbone, prompts, sites, material.options.batch_rows)
+    seen_MD = read_sites(material.backbone, prompts, sites, material.options.budget)
     fitted = np.concatenate([material.rows.train, material.rows.validation])
     return importance(material.data.side_by_side(sites).numpy(), fitted, seen_MD.numpy(), material.options.shift_cap)
 

@@ -10,15 +10,16 @@ from autosteer_core.request import Request, request_of
 from autosteer_core.risk_reading import RiskReader
 from autosteer_core.second_look import SecondLook
 from autosteer_core.values import GateAction, Item, Verdict
-from autosteer_core.verdict_stages import answered, broken, check_looks, check_steering, looked_at
+from autosteer_core.verdict_stages import answered, broken, check_looks, check_steering, looked_at, missing
 from autosteer_core.work import Course, Work
 
 
 def course(reader: RiskReader, item: Item, prompt: Prompt | BadItem) -> Course[Verdict]:
     """Whatever decodes its work, the verdict is the same."""
-    if isinstance(prompt, BadItem):
-        return broken(item, prompt)
-    return (yield from _Asked(reader, item, request_of(item, prompt, reader.options)).verdict())
+    request = request_of(item, prompt, reader.options, reader.backbone.context_tokens)
+    if isinstance(request, BadItem):
+        return broken(item, request)
+    return (yield from _Asked(reader, item, request).verdict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class _Asked:
             verdict = yield from self._looked_at(self._look, verdict, first)
         if self._refuser.action is GateAction.STEER:
             check_steering([verdict])
-        return (yield from self._compared(verdict, gated, first)) if self.reader.options.compare else verdict
+        compares = self.reader.options.compare and verdict.flaw is None
+        return (yield from self._compared(verdict, gated, first)) if compares else verdict
 
     def _gated(self) -> Course[tuple[Verdict, Answer | None]]:
         """The gate's decision; no answer where the row is not decoded from its own prompt."""
@@ -51,7 +53,8 @@ class _Asked:
             return verdict.gate_open if decodes and verdict.flaw is None else None
 
         answer = yield Work(self.request, self.reader.bundle, gate, self._look)
-        return decided[-1], answer
+        # Memory may not suffice to read a row, so that its gate is never asked.
+        return decided[-1] if decided else missing(self.item), answer
 
     def _looked_at(self, look: SecondLook, verdict: Verdict, answer: Answer) -> Course[Verdict]:
         """What the growing answer of a closed row says; near the threshold it is decoded and read again alone.

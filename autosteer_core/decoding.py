@@ -15,6 +15,7 @@ from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import Readings
 from autosteer_core.steering import SteerRecord, steered
 from autosteer_core.stopping import AtStopStrings, Endings
+from autosteer_core.values import Flaw
 
 Look = AbstractContextManager[Readings]
 
@@ -26,6 +27,7 @@ class Answer:
     Where a stop string ended it, `text` ends before the string, `ids` before the token that completes the string.
     `risks` are the second look's readings of this answer, in order. `logprobs`, where asked for, are natural logs of
     the probabilities of those of `ids` that the model chose, before penalties and sampling.
+    `flaw` says why there is no answer.
     """
 
     text: str
@@ -34,6 +36,12 @@ class Answer:
     steered_tokens: int = 0
     risks: tuple[float, ...] = ()
     logprobs: tuple[float, ...] | None = None
+    flaw: Flaw | None = None
+
+    @classmethod
+    def missing(cls, flaw: Flaw) -> "Answer":
+        """For a row that could not be decoded."""
+        return cls("", (), "error", flaw=flaw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The engine port: items in, verdicts out, one each: in order, or as they finish."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
+from autosteer_core.budget import Budget
 from autosteer_core.encoding import Encoder
 from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
@@ -51,6 +52,8 @@ class EngineOptions:
     work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
     Decoding ends before the first of the strings in `stop`; a fixed refusal is not decoded. `logprobs` keeps the log
     of the probability of every token that the model chose.
+    `batch_rows` is how many rows plain `generate` decodes at once,
+    `budget` what other forward passes over prompts may hold; engines that share a device share it.
     """
 
     batch_rows: int = 16
@@ -61,6 +64,7 @@ class EngineOptions:
     second_look: bool = True
     sampling: Sampling | None = None
     slots: int = 16
+    budget: Budget = field(default_factory=Budget)
     pulse: Callable[[], None] = silent
     encoder: Encoder | None = None
     stop: tuple[str, ...] = ()

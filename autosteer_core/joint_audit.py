@@ -1,12 +1,11 @@
 """One audit under several bundles: every row runs once, and each probe reads its own sites of that pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from autosteer_core.activations import read_sites
+from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.engine import EngineOptions
@@ -39,21 +38,20 @@ class JointAudit:
         """One verdict an item, in order; blocks above the highest site do not run."""
         encoded = list(self._own.encoded(items))
         seen = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
-        return [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(seen))
-            for item, prompt in encoded
-        ]
+        return [self._verdict(item, prompt, seen) for item, prompt in encoded]
 
-    def _read(self, prompts: Sequence[Prompt]) -> Tensor:
-        """Shape (N, sites, d)."""
-        if not prompts:
-            return torch.empty(0)
-        read_ND = read_sites(
-            self._backbone, prompts, self._sites, self._options.batch_rows, lambda done: self._options.pulse()
-        )
-        return read_ND.view(len(prompts), len(self._sites), -1).to(self._backbone.model.device)
+    def _read(self, prompts: Sequence[Prompt]) -> list[Tensor | BadItem]:
+        """Shape (sites * d,) for each."""
+        budget, pulse = self._options.budget, self._options.pulse
+        return read_each_site(self._backbone, prompts, self._sites, budget, lambda done: pulse())
 
-    def _verdict(self, item: Item, prompt: Prompt, seen_SD: Tensor) -> Verdict:
+    def _verdict(self, item: Item, prompt: Prompt | BadItem, seen: Iterator[Tensor | BadItem]) -> Verdict:
+        if isinstance(prompt, BadItem):
+            return broken(item, prompt)
+        read = next(seen)
+        if isinstance(read, BadItem):
+            return broken(item, read)
+        seen_SD = read.view(len(self._sites), -1).to(self._backbone.model.device)
         own = audited(self._decided(self._own, item, prompt, seen_SD))
         others = {name: self._decided(reader, item, prompt, seen_SD) for name, reader in self._beside.items()}
         # Without a finite risk there is no reading: the name is missing, and nobody takes that for a closed gate.

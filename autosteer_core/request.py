@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from autosteer_core.backbones.base import Prompt
+from autosteer_core.backbones.context import check_context
 from autosteer_core.engine import EngineOptions
+from autosteer_core.errors import BadItem
 from autosteer_core.values import Item
 
 
@@ -22,8 +24,16 @@ class Request:
     logprobs: bool = False
 
 
-def request_of(item: Item, prompt: Prompt, options: EngineOptions) -> Request:
-    """The item's own limit counts where it is lower than the run's."""
+def request_of(
+    item: Item, prompt: Prompt | BadItem, options: EngineOptions, context_tokens: int | None
+) -> Request | BadItem:
+    """The item's own limit counts where it is lower than the run's; what is bad, or too long to answer, stays bad."""
+    if isinstance(prompt, BadItem):
+        return prompt
     longest = min(options.max_new_tokens, item.max_new_tokens or options.max_new_tokens)
+    try:
+        check_context(len(prompt.ids), longest, context_tokens)
+    except BadItem as error:
+        return error
     seed = options.sampling.seed(item.item_id) if options.sampling else 0
     return Request(prompt, longest, item.annotation.group_name, seed, options.stop, options.logprobs)

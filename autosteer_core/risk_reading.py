@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from autosteer_core.activations import read_sites
+import torch
+
+from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded, InlineEncoder
 from autosteer_core.engine import EngineOptions
@@ -16,14 +19,13 @@ _AUDITED = {Action.ANSWER: Action.ALLOW, Action.REFUSE: Action.FLAG}
 
 
 def read_risks(
-    backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], batch_rows: int, pulse: Callable[[], None]
-) -> list[float]:
+    backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], budget: Budget, pulse: Callable[[], None]
+) -> list[float | BadItem]:
     """What the bundle's probe reads of every prompt; blocks below its layer run, nothing is decoded."""
-    if not prompts:
-        return []
-    read_ND = read_sites(backbone, prompts, bundle.sites, batch_rows, lambda done: pulse())
-    risks: list[float] = bundle.probe.risk(read_ND.to(backbone.model.device)).tolist()
-    return risks
+    rows = read_each_site(backbone, prompts, bundle.sites, budget, lambda done: pulse())
+    read = [row for row in rows if not isinstance(row, BadItem)]
+    risks = iter(bundle.probe.risk(torch.stack(read).to(backbone.model.device)).tolist() if read else [])
+    return [row if isinstance(row, BadItem) else next(risks) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,17 @@ class RiskReader:
             self.options.pulse()
             yield each
 
-    def decide(self, item: Item, prompt: Prompt, risk: float) -> Verdict:
+    def decide(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
         """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide."""
         threshold = self.bundle.threshold(item.modality)
-        borderline = abs(risk - threshold) < self.options.band
-        return gated(item, self._read([prompt])[0] if borderline else risk, threshold, borderline=borderline)
+        borderline = not isinstance(risk, BadItem) and abs(risk - threshold) < self.options.band
+        final = self._read([prompt])[0] if borderline else risk
+        if isinstance(final, BadItem):
+            return broken(item, final)
+        return gated(item, final, threshold, borderline=borderline)
 
-    def _read(self, prompts: Sequence[Prompt]) -> list[float]:
-        options = self.options
-        return read_risks(self.backbone, self.bundle, prompts, options.batch_rows, options.pulse)
+    def _read(self, prompts: Sequence[Prompt]) -> list[float | BadItem]:
+        return read_risks(self.backbone, self.bundle, prompts, self.options.budget, self.options.pulse)
 
 
 def audited(verdict: Verdict) -> Verdict:

@@ -18,7 +18,9 @@ class SlotEngine:
         self._backbone = backbone
         self._options = options
         self._reader = self._reader_of(bundle)
-        self._decoder = SlotDecoder(backbone, options.slots, options.sampling, options.pulse, whole=options.compare)
+        self._decoder = SlotDecoder(
+            backbone, options.slots, options.sampling, options.pulse, whole=options.compare, budget=options.budget
+        )
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""

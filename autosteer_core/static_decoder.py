@@ -1,15 +1,19 @@
 """Decode padded batches through plain `generate`: what every other way of decoding is compared with."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
 import torch
 
-from autosteer_core.backbones.base import Backbone
+from autosteer_core.backbones.base import Backbone, Prompt
+from autosteer_core.budget import Budget, in_batches
 from autosteer_core.decoding import Answer, Extras, decode
 from autosteer_core.engine import silent
+from autosteer_core.errors import BadItem
 from autosteer_core.risk_reading import read_risks
 from autosteer_core.second_look import looking
 from autosteer_core.work import Course, Work
@@ -21,11 +25,16 @@ Decided = tuple[int, Work, bool]  # place, work, whether it is steered
 
 @dataclass(frozen=True, slots=True)
 class StaticDecoder:
-    """Rows of similar length are one batch of at most `batch_rows`, decoded until the longest of them ends."""
+    """Rows of similar length are one batch of at most `batch_rows`, decoded until the longest of them ends.
+
+    Risks are read within `budget`, answers decoded within `together`: as many tokens as memory holds.
+    """
 
     backbone: Backbone
     batch_rows: int = 16
     pulse: Callable[[], None] = silent
+    budget: Budget = field(default_factory=Budget)
+    together: Budget = field(default_factory=partial(Budget.of_pixels, sys.maxsize))
 
     def drive(self, courses: Sequence[Course[T]]) -> list[T]:
         """The result of every course, in order; what they ask for is decoded in rounds."""
@@ -44,21 +53,24 @@ class StaticDecoder:
     def _answered(self, works: dict[int, Work]) -> dict[int, Answer | None]:
         """One round; None where a gate turned its work away."""
         answers: dict[int, Answer | None] = dict.fromkeys(works)
-        for batch in self._batches(self._decided(works)):
-            self.pulse()
-            answers |= zip((place for place, _, _ in batch), self._decode(batch), strict=True)
+        risks = self._risks(works)
+        answers |= {place: Answer.missing(risk.flaw) for place, risk in risks.items() if isinstance(risk, BadItem)}
+        for rows in self._batches(list(_decided(works, risks))):
+            for batch, made in in_batches(self.together, rows, _prompt, self._decode):
+                self.pulse()
+                found = [Answer.missing(made.flaw)] * len(batch) if isinstance(made, BadItem) else made
+                answers |= zip((place for place, _, _ in batch), found, strict=True)
         return answers
 
-    def _decided(self, works: dict[int, Work]) -> list[Decided]:
-        """Risks are read of those works only whose gates wait for one."""
-        risks: dict[int, float] = {}
+    def _risks(self, works: dict[int, Work]) -> dict[int, float | BadItem]:
+        """Of those works only whose gates wait for one."""
+        risks: dict[int, float | BadItem] = {}
         undecided = [(place, work) for place, work in works.items() if not isinstance(work.gate, bool)]
         for bundle in {id(work.bundle): work.bundle for _, work in undecided}.values():
             own = {place: work.request.prompt for place, work in undecided if work.bundle is bundle}
-            read = read_risks(self.backbone, bundle, list(own.values()), self.batch_rows, self.pulse)
+            read = read_risks(self.backbone, bundle, list(own.values()), self.budget, self.pulse)
             risks |= zip(own, read, strict=True)
-        gates = {place: work.steered(risks.get(place, torch.nan)) for place, work in works.items()}
-        return [(place, works[place], gate) for place, gate in gates.items() if gate is not None]
+        return risks
 
     def _batches(self, decided: list[Decided]) -> Iterator[list[Decided]]:
         """One bundle a batch; work that is to be alone is."""
@@ -107,3 +119,16 @@ class StaticDecoder:
             risks=answer.risks[: (tokens - 1) // every],
             logprobs=answer.logprobs and answer.logprobs[:tokens],
         )
+
+
+def _decided(works: dict[int, Work], risks: dict[int, float | BadItem]) -> Iterator[Decided]:
+    """Work that is to be decoded, with what its gate says."""
+    for place, work in works.items():
+        risk = risks.get(place, torch.nan)
+        steered = None if isinstance(risk, BadItem) else work.steered(risk)
+        if steered is not None:
+            yield place, work, steered
+
+
+def _prompt(decided: Decided) -> Prompt:
+    return decided[1].request.prompt

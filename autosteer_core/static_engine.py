@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.course import course
 from autosteer_core.engine import EngineOptions, in_order
@@ -23,7 +24,9 @@ class StaticEngine:
         if options.sampling is not None:
             raise UserMistake("the static engine decodes greedily only: use the slot engine to sample")
         self._reader = RiskReader(backbone, bundle.to(backbone.model.device), options)
-        self._decoder = StaticDecoder(backbone, options.batch_rows, options.pulse)
+        self._decoder = StaticDecoder(
+            backbone, options.batch_rows, options.pulse, options.budget, Budget.of_pixels(options.budget.pixels)
+        )
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""

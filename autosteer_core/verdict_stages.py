@@ -17,6 +17,11 @@ def broken(item: Item, error: BadItem) -> Verdict:
     return Verdict(item.item_id, item.row, Action.ERROR, math.nan, flaw=error.flaw, annotation=item.annotation)
 
 
+def missing(item: Item) -> Verdict:
+    """An item that was never read; `answered` says why."""
+    return Verdict(item.item_id, item.row, Action.ERROR, math.nan, annotation=item.annotation)
+
+
 def gated(item: Item, risk: float, threshold: float, *, borderline: bool) -> Verdict:
     """The gate's decision; no finite risk, no answer: a person has to look."""
     if not math.isfinite(risk):
@@ -44,7 +49,9 @@ def _unreadable(item: Item, threshold: float) -> Verdict:
 
 
 def answered(verdict: Verdict, answer: Answer) -> Verdict:
-    """The verdict with what was decoded under its gate."""
+    """The verdict with what was decoded under its gate, or an error row where nothing could be."""
+    if answer.flaw is not None:
+        return replace(verdict, action=Action.ERROR, answer=None, flaw=answer.flaw, steered_tokens=0)
     return replace(
         verdict,
         answer=answer.text,
@@ -69,7 +76,7 @@ def looked_at(verdict: Verdict, readings: int, opened_after: int | None, *, bord
 def check_steering(verdicts: Sequence[Verdict]) -> None:
     """Raise StopWorker if a row with an open gate was decoded without the edit."""
     for verdict in verdicts:
-        if verdict.gate_open and verdict.steered_tokens == 0:
+        if verdict.flaw is None and verdict.gate_open and verdict.steered_tokens == 0:
             raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
 
 
@@ -79,6 +86,8 @@ def check_looks(verdict: Verdict, answer: Answer, every: int) -> None:
     Raises:
         StopWorker: readings are missing.
     """
+    if answer.flaw is not None:
+        return
     # The last token of the longest answer is never fed, so never read.
     fed = len(answer.ids) - (answer.finish_reason == "length")
     if len(answer.risks) < fed // every:

@@ -17,8 +17,9 @@ from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
+from pipelines.engines import budget_of, load_backbone
 from pipelines.settings import Settings
-from pipelines.wiring import all_items, load_backbone, open_items
+from pipelines.wiring import all_items, open_items
 
 # The released code takes 60,000 steps of 1e-5; these are 480 over 96 rows, as much larger as to go equally far.
 PAPER = PaperOptions(head=Schedule(learning_rate=1.25e-3, batch=2, epochs=10, weight_decay=1e-2), head_rows=96)
@@ -65,6 +66,7 @@ def calibration_options(settings: Settings) -> CalibrationOptions:
         bound=Bound(settings.alpha, settings.delta, settings.bounds),
         seed=settings.seed,
         batch_rows=settings.batch_rows,
+        budget=budget_of(settings),
         hold_out=settings.hold_out,
         sites=settings.probe_sites,
         probe=ProbeOptions(label_noise=settings.label_noise),

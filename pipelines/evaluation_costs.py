@@ -11,10 +11,10 @@ from autosteer_core.questions import SetKind
 from autosteer_core.steering_cost import steering_cost
 from autosteer_core.table_one import SAMPLED_ATTACKS, Line
 from pipelines.bundle_files import load_bundle
+from pipelines.engines import model_source
 from pipelines.evaluation_results import Evaluation
 from pipelines.evaluation_tables import shown_cell
 from pipelines.settings import Settings
-from pipelines.wiring import model_source
 
 COLUMNS = {
     SAMPLED_ATTACKS: (SAMPLED_ATTACKS, SetKind.HARMFUL),

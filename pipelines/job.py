@@ -32,7 +32,7 @@ class Job:
     @property
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change rows, and so belong to the run's identity."""
-        names = ["max_prompt_tokens", "rows_per_part", "dtype"]
+        names = ["max_prompt_tokens", "rows_per_part", "dtype", "attn_implementation"]
         if self.kind == "generate":
             names += ["max_new_tokens", "gate_action", "batch_rows", "engine", "slots", "second_look"]
             names += ["temperature", "top_p", "top_k", "stop", "logprobs"]

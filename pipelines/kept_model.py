@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from autosteer_core.backbones.base import Backbone
 from pipelines.settings import Settings
 
-_DECIDES = ("model", "device", "dtype", "quantization", "device_map", "max_prompt_tokens", "cache")
+_DECIDES = (
+    "model",
+    "device",
+    "dtype",
+    "quantization",
+    "device_map",
+    "max_prompt_tokens",
+    "attn_implementation",
+    "cache",
+)
 
 
 @dataclass(slots=True)

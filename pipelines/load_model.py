@@ -69,7 +69,7 @@ def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> 
     try:
         processor, model = family.load_processor(source), build(auto_class, config)
     except (OSError, ValueError, ImportError) as error:
-        raise UserMistake(f"model {source} cannot be loaded: {_first_line(error)}") from error
+        raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {_first_line(error)}") from error
     return _checked(source, family(model, processor, settings.max_prompt_tokens))
 
 
@@ -99,6 +99,8 @@ def _is_text_decoder(config: Any) -> bool:
 
 def _placement(settings: Settings) -> dict[str, Any]:
     chosen: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
+    if settings.attn_implementation is not None:
+        chosen["attn_implementation"] = settings.attn_implementation
     if settings.quantization != "none":
         _need("bitsandbytes", "quantization", "quantization")
         chosen["quantization_config"] = _quantization(settings)
@@ -108,6 +110,12 @@ def _placement(settings: Settings) -> dict[str, Any]:
     if "device_map" in chosen:
         _need("accelerate", "device_map", "quantization")
     return chosen
+
+
+def _blamed(settings: Settings) -> str:
+    """Whether a model can attend in the chosen way is known only once it is built."""
+    chosen = settings.attn_implementation
+    return "" if chosen is None else f" with attn_implementation={chosen} (choose another, or leave it out)"
 
 
 def _quantization(settings: Settings) -> Any:

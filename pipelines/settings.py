@@ -18,6 +18,7 @@ from autosteer_core.sampling import COLDEST, HOTTEST
 from autosteer_core.values import GateAction
 
 PREFIX = "AUTOSTEER_"
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
 _NOT_SETTINGS = {"AUTOSTEER_DEBUG"}
 
 
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=1, le=1024, description="number of Ray actors, each with one model")
     gpus_per_worker: float = Field(0.0, ge=0, description="GPUs that Ray gives each worker")
     rows_per_part: int = Field(64, ge=1, description="rows per part: the unit of lease, retry and output file")
-    batch_rows: int = Field(16, ge=1, description="rows per forward pass")
+    batch_rows: int = Field(16, ge=1, description="rows that plain generate decodes at once")
     engine: Literal["slots", "static"] = Field("slots", description="how answers are decoded; static: plain generate")
     slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")
     lease_seconds: float = Field(300.0, ge=1, description="a worker that does not renew in time loses its part")
@@ -74,6 +75,13 @@ class Settings(BaseSettings):
     label_noise: float = Field(0.0, ge=0, lt=0.5, description="share of calibration labels believed to be wrong")
     seed: int = Field(0, ge=0, description="seed of splits, training and drawn tokens")
     cache: Path | None = Field(None, description="where the demo model is kept; default ~/.cache/autosteer")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="prompt tokens of one pass; default: 1024 on cpu, else 8192"
+    )
+    batch_pixels: int = Field(4_194_304, ge=1, description="pixels of one forward pass, as the vision tower has them")
+    attn_implementation: Attention | None = Field(
+        None, description="of sdpa, eager, flash_attention_2; default: the model's"
+    )
     encoding_processes: int | None = Field(
         None,
         ge=0,

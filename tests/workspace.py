@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.bundle_files import save_bundle
+from pipelines.engines import load_backbone
 from pipelines.settings import load_settings
-from pipelines.wiring import load_backbone
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import save_tiny_model

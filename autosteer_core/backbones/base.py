@@ -52,6 +52,11 @@ class Backbone(Protocol):
         """Tokens that no answer may hold, such as those that make pictures; usually none."""
         ...
 
+    @property
+    def context_tokens(self) -> int | None:
+        """Most tokens of a prompt and its answer together, where the model states a limit."""
+        ...
+
     def encode(self, item: Item) -> "Prompt":
         """Token ids and picture tensors of one item; raises BadItem if it cannot be shown to the model."""
         ...
@@ -81,6 +86,11 @@ class Prompt(Protocol):
     @property
     def ids(self) -> list[int]:
         """Token ids with picture placeholders expanded."""
+        ...
+
+    @property
+    def pictures(self) -> Mapping[str, Tensor]:
+        """The tensors that fill the placeholders, by the model's own names."""
         ...
 
     def extended(self, ids: list[int]) -> "Prompt":

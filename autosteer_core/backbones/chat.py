@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from autosteer_core.backbones.base import Prompt
 from autosteer_core.backbones.chat_frame import ChatFrame, chat_frame
 from autosteer_core.backbones.chat_prompt import ChatPrompt, stack_pictures
+from autosteer_core.backbones.context import check_context
 from autosteer_core.backbones.still_processor import load_still_processor
 from autosteer_core.backbones.user_text import UserText
 from autosteer_core.errors import BadItem
@@ -69,6 +70,12 @@ class ChatBackbone:
         return self.model.lm_head  # type: ignore[no-any-return]
 
     @property
+    def context_tokens(self) -> int | None:
+        """What the language model's configuration states."""
+        stated: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return stated
+
+    @property
     def image_token_id(self) -> int:
         """The placeholder that one picture vector replaces; -1, which no token is, where there are no pictures."""
         return getattr(self.model.config, "image_token_id", -1)
@@ -87,8 +94,9 @@ class ChatBackbone:
         """Spliced by ids: template pieces may hold control tokens, the user's text never does.
 
         Raises:
-            BadItem: an image cannot be decoded, the text makes a control token (E_PLACEHOLDER), or the prompt is
-                longer than `max_prompt_tokens` (E_TEXT_TOO_LONG).
+            BadItem: an image cannot be decoded, the text makes a control token (E_PLACEHOLDER), the pictures alone
+                (E_IMAGE_TOKENS) or all of the prompt (E_TEXT_TOO_LONG) have more than `max_prompt_tokens`, or the
+                prompt leaves no room for an answer in the model's context (E_CONTEXT).
         """
         images = [decode_picture(data) for data in item.images]
         frame = self._frame(len(images))
@@ -164,12 +172,22 @@ class ChatBackbone:
     def _check(self, ids: list[int], front: list[int]) -> None:
         if ids.count(self.image_token_id) != front.count(self.image_token_id):
             raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens")
-        if len(ids) > self.max_prompt_tokens:
+        self._check_length(len(ids), ids.count(self.image_token_id))
+
+    def _check_length(self, tokens: int, pictures: int) -> None:
+        if pictures > self.max_prompt_tokens:
+            raise BadItem(
+                "E_IMAGE_TOKENS",
+                f"the pictures alone make {pictures} tokens, at most {self.max_prompt_tokens} allowed in a prompt: "
+                "give fewer or smaller pictures, or raise max_prompt_tokens",
+            )
+        if tokens > self.max_prompt_tokens:
             raise BadItem(
                 "E_TEXT_TOO_LONG",
-                f"the prompt has {len(ids)} tokens, {ids.count(self.image_token_id)} of them pictures, "
+                f"the prompt has {tokens} tokens, {pictures} of them pictures, "
                 f"at most {self.max_prompt_tokens} allowed: shorten the item or raise max_prompt_tokens",
             )
+        check_context(tokens, 1, self.context_tokens)
 
     def _place(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.model.device)

@@ -86,7 +86,19 @@ class SlotCache(Cache):
     def __init__(self, slots: int, blocks: int) -> None:
         self._aim = Aim()
         self._used = [0] * slots
+        self._blocks = blocks
         super().__init__(layers=[SlotLayer(slots, self._aim) for _ in range(blocks)])
+
+    @property
+    def capacity(self) -> int:
+        """Places of every slot; 0 while nothing is held."""
+        return self._aim.capacity
+
+    def clear(self, slots: int) -> None:
+        """Hold nothing, and from now on so many slots."""
+        self._aim.capacity = 0
+        self._used = [0] * slots
+        self.layers: list[CacheLayerMixin] = [SlotLayer(slots, self._aim) for _ in range(self._blocks)]
 
     def reserve(self, places: int) -> None:
         """Make room for rows of so many tokens."""

@@ -1,8 +1,8 @@
 """Decode in slots: one token a step for all rows in flight, and a finished row's slot is filled again at once."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -10,13 +10,14 @@ from torch import Tensor
 
 from autosteer_core.activations import Recorded, recorded
 from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget, fitting
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, stop_ids
 from autosteer_core.engine import in_order, silent
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
-from autosteer_core.slots.admission import Admission
+from autosteer_core.slots.admission import Admission, Ended, Waiting
 from autosteer_core.slots.agenda import Agenda
 from autosteer_core.slots.row_masks import RowMasks
 from autosteer_core.slots.slot import Slot
@@ -26,13 +27,7 @@ from autosteer_core.steering import steered
 from autosteer_core.stopping import Endings
 from autosteer_core.work import Course, Work, single
 
-_REFILL = 4  # wait until one slot in so many is free: prompts prefilled together are cheaper
-_PREFILL_TOKENS = 4096  # padding included
-
 T = TypeVar("T")
-
-Waiting = deque[tuple[int, Work]]
-Ended = tuple[int, Answer | None]
 
 
 class SlotDecoder:
@@ -52,6 +47,7 @@ class SlotDecoder:
         pulse: Callable[[], None] = silent,
         *,
         whole: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.backbone = backbone
         self._slots = slots
@@ -62,7 +58,8 @@ class SlotDecoder:
         self._choice = TokenChoice(backbone, sampling)
         self._endings = Endings(backbone.tokenizer, stop_ids(backbone))
         self._cache = SlotCache(slots, len(backbone.blocks))
-        self._admission: Admission | None = None
+        self._budget = budget or Budget()
+        self._admission = Admission(backbone, self._cache, slots, self._budget)
         self._busy = False
 
     def decode(
@@ -103,30 +100,19 @@ class SlotDecoder:
     @torch.inference_mode()
     def _turn(self, agenda: Agenda[T], live: list[Slot]) -> list[Ended]:
         """One step for all rows, after free slots are filled; answers that ended, and work that was turned away."""
-        ended = [*self._alone(agenda.alone), *self._refill(agenda.waiting, live)]
-        if live:
-            self._step(live)
+        ended = [*self._alone(agenda.alone), *self._admission.refill(agenda.waiting, live)]
+        if live and not fitting(partial(self._step, live)):
+            ended += self._admission.give_way(agenda.waiting, live)
         return ended + [(slot.number, self._answer(slot)) for slot in self._cleared(live)]
 
     def _alone(self, works: Waiting) -> Iterator[Ended]:
         """A row that is borderline is decoded in a slot of its own, while the others wait: it is rare."""
         while works:
             place, work = works.popleft()
-            decoder = SlotDecoder(self.backbone, 1, self._sampling, self._pulse, whole=self._whole)
+            decoder = SlotDecoder(
+                self.backbone, 1, self._sampling, self._pulse, whole=self._whole, budget=self._budget
+            )
             yield place, decoder.run([work])[0]
-
-    def _refill(self, waiting: Waiting, live: list[Slot]) -> Iterator[Ended]:
-        """Put rows into the free slots, where it is time to; those whose gate turns them away take none."""
-        if live and self._slots - len(live) < min(len(waiting), max(1, self._slots // _REFILL)):
-            return
-        # Built at first use: it runs the prefix that all prompts share.
-        self._admission = self._admission or Admission(self.backbone, self._cache)
-        while waiting and len(live) < self._slots:
-            batch = _next(waiting, self._slots - len(live))
-            fresh = self._admission.admit(batch, len(live))
-            live += fresh
-            taken = {slot.number for slot in fresh}
-            yield from ((place, None) for place, _ in batch if place not in taken)
 
     def _step(self, live: Sequence[Slot]) -> None:
         device = self.backbone.model.device
@@ -182,14 +168,3 @@ class SlotDecoder:
         reason = slot.finish_reason or "length"
         logprobs = tuple(slot.logprobs) if slot.work.request.logprobs else None
         return Answer(text, tuple(slot.ids), reason, slot.steered_tokens, tuple(slot.risks), logprobs)
-
-
-def _next(waiting: Waiting, free: int) -> list[tuple[int, Work]]:
-    """As many as fit into the free slots and into one pass, at least one."""
-    batch = [waiting.popleft()]
-    while waiting and len(batch) < free:
-        longest = max(work.length for _, work in [*batch, waiting[0]])
-        if longest * (len(batch) + 1) > _PREFILL_TOKENS:
-            break
-        batch.append(waiting.popleft())
-    return batch

@@ -14,8 +14,8 @@ from autosteer_core.probe import Probe
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.values import Pooling, Site
 from pipelines.demo.model import demo_model_folder
+from pipelines.engines import load_backbone
 from pipelines.settings import load_settings
-from pipelines.wiring import load_backbone
 
 # The language models of the published checkpoints; the weights are random, the questions are text.
 SHAPES: dict[str, dict[str, int]] = {

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
+from autosteer_core.budget import Budget
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
@@ -162,7 +163,7 @@ def test_a_fixed_text_is_the_one_of_the_items_group(build: Build, backbone: Llav
 def test_a_bundle_of_another_model_is_refused(build: Build, backbone: LlavaOnevision) -> None:
     stranger = replace(tiny_bundle(backbone), fingerprint=Fingerprint("0" * 64))
 
-    with pytest.raises(BundleRefused):
+    with pytest.raises(BundleRefused, match="name the right model, or run `autosteer calibrate`"):
         build(backbone, stranger, OPTIONS)
 
 
@@ -175,8 +176,12 @@ def test_the_pulse_is_sent_between_steps_and_what_it_raises_ends_the_work(
     def pulse() -> None:
         left.pop()
 
-    engine = build(backbone, tiny_bundle(backbone, threshold), replace(OPTIONS, batch_rows=1, pulse=pulse))
-    with pytest.raises(IndexError):
+    engine = build(
+        backbone,
+        tiny_bundle(backbone, threshold),
+        replace(OPTIONS, batch_rows=1, budget=Budget(tokens=1), pulse=pulse),
+    )
+    with pytest.raises(StopIteration):
         getattr(engine, kind)(ITEMS)
 
     left += [True] * 1000

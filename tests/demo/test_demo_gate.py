@@ -20,8 +20,9 @@ from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Label
 from pipelines.demo.manifest import write_demo_manifests
+from pipelines.engines import load_backbone
 from pipelines.settings import load_settings
-from pipelines.wiring import all_items, load_backbone, open_items
+from pipelines.wiring import all_items, open_items
 
 pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(600)]
 

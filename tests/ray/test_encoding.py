@@ -3,8 +3,9 @@
 import psutil
 import pytest
 
+from pipelines.engines import build_engine
 from pipelines.settings import load_settings
-from pipelines.wiring import all_items, build_engine, open_items
+from pipelines.wiring import all_items, open_items
 from tests.workspace import Workspace, make_workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

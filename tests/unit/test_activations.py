@@ -5,6 +5,7 @@ import torch
 
 from autosteer_core.activations import read_activations, recorded, truncated
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
+from autosteer_core.budget import Budget
 from autosteer_core.values import Item, Pooling
 from tests.pictures import png
 from tests.tiny_model import tiny_llava_onevision
@@ -56,9 +57,9 @@ def test_sharing_the_templates_prefix_changes_nothing(backbone: LlavaOnevision) 
 def test_order_of_prompts_is_kept_although_batches_are_made_by_length(backbone: LlavaOnevision) -> None:
     prompts = [backbone.encode(item) for item in ITEMS]
 
-    forward = read_activations(backbone, prompts, [2], batch_rows=1)
+    forward = read_activations(backbone, prompts, [2], Budget(tokens=1))
 
-    backward = read_activations(backbone, prompts[::-1], [2], batch_rows=1)
+    backward = read_activations(backbone, prompts[::-1], [2], Budget(tokens=1))
     assert torch.equal(forward, backward.flip(0))
 
 

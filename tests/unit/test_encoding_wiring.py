@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from infra.column_map import ColumnMap
+from pipelines.engines import engine_options
 from pipelines.job import Job
 from pipelines.settings import Settings
-from pipelines.wiring import engine_options
 from workers.encoding_pool import EncodingPool
 
 

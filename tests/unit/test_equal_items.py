@@ -17,8 +17,8 @@ from autosteer_core.equal_items import HELD_ROWS, EqualItems
 from autosteer_core.recent import Recent
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.values import Action, Annotation, Flaw, Item, Label, Verdict
+from pipelines.engines import build_engine
 from pipelines.settings import load_settings
-from pipelines.wiring import build_engine
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items

@@ -1,6 +1,7 @@
 """Loading a base model: what is refused, and in which words; quantised weights where the extra is installed."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ from transformers import MambaConfig, MambaForCausalLM
 from autosteer_core.activations import read_activations
 from autosteer_core.backbones.text_decoder import TextDecoder
 from autosteer_core.decoding import decode
+from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import UserMistake
+from autosteer_core.slot_engine import SlotEngine
+from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item
+from pipelines.engines import build_engine
 from pipelines.load_model import load_model
 from pipelines.settings import Settings
+from tests.pictures import png
+from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import save_tiny_model
 from tests.tiny_models.registry import TINY
 
@@ -154,3 +161,42 @@ def test_a_missing_extra_is_named(llama: Path, monkeypatch: pytest.MonkeyPatch) 
         UserMistake, match=r"`quantization` needs bitsandbytes.*pip install 'autosteer\[quantization\]'"
     ):
         load_model(str(llama), Settings(quantization="4bit"))
+
+
+def test_a_chosen_attention_is_what_runs(tmp_path: Path) -> None:
+    folder = str(save_tiny_model(tmp_path))
+
+    eager, sdpa = (load_model(folder, Settings(attn_implementation=chosen)) for chosen in ("eager", "sdpa"))
+
+    assert eager.model.config._attn_implementation == "eager"
+    assert eager.fingerprint == sdpa.fingerprint
+    read, wanted = (read_activations(each, [each.encode(Item("a", "hm", (png(),)))], [3]) for each in (eager, sdpa))
+    torch.testing.assert_close(read, wanted, atol=2e-4, rtol=1e-4)
+    assert not torch.equal(read, wanted)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="this machine can")
+def test_an_attention_that_the_machine_cannot_compute_is_named_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(UserMistake, match=r"with attn_implementation=flash_attention_2 \(choose another, or leave"):
+        load_model(str(save_tiny_model(tmp_path)), Settings(attn_implementation="flash_attention_2"))
+
+
+def test_the_slot_engine_refuses_an_attention_without_masks_before_anything_is_loaded() -> None:
+    settings = Settings(model="/no/such/model", attn_implementation="flash_attention_2")
+
+    with pytest.raises(UserMistake, match="slot engine masks every row .* engine=static"):
+        build_engine(settings)
+
+
+@pytest.mark.parametrize("engine", [SlotEngine, StaticEngine])
+def test_a_model_spread_by_a_device_map_audits_and_answers_as_a_whole_one(llama: Path, engine: Any) -> None:
+    pytest.importorskip("accelerate")
+    whole = load_model(str(llama), Settings())
+    # One device here: the map still puts every block behind a hook that moves its inputs.
+    spread = load_model(str(llama), Settings(device_map="sequential"))
+    items, options = [Item("a", "hm"), Item("b", "how do I make a cake")], EngineOptions(max_new_tokens=3, slots=2)
+
+    rows = [engine(each, tiny_bundle(each), options) for each in (whole, spread)]
+
+    assert rows[0].audit(items) == rows[1].audit(items)
+    assert rows[0].generate(items) == rows[1].generate(items)

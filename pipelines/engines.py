@@ -1,0 +1,123 @@
+"""The only place that chooses a model family and an engine, and gives them what the settings say."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from autosteer_core.backbones.base import Backbone
+from autosteer_core.budget import Budget
+from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import Encoder
+from autosteer_core.engine import Auditor, Engine, EngineOptions, silent
+from autosteer_core.equal_items import EqualAudits, EqualItems
+from autosteer_core.errors import UserMistake
+from autosteer_core.joint_audit import JointAudit
+from autosteer_core.sampling import Sampling
+from autosteer_core.slot_engine import SlotEngine
+from autosteer_core.slots.parity import check_parity
+from autosteer_core.static_engine import StaticEngine
+from pipelines.bundle_files import load_bundle
+from pipelines.demo.model import demo_model_folder
+from pipelines.kept_model import KeptModel, kept_model
+from pipelines.load_model import load_encoder, load_model
+from pipelines.settings import Settings
+from workers.encoding_pool import EncodingPool
+
+DEMO = "demo"
+_PROCESSES_BESIDE_A_GPU = 2
+_CPU_TOKENS, _GPU_TOKENS = 1024, 8192
+
+
+def load_backbone(settings: Settings) -> Backbone:
+    """The base model behind its family's port; raises UserMistake as `load_model` does."""
+    return load_model(model_source(settings), settings)
+
+
+def model_source(settings: Settings) -> str:
+    """Folder or hub id of the base model; the demo's is built where it is not there yet."""
+    return str(demo_model_folder(settings.cache)) if settings.model == DEMO else settings.model
+
+
+def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] = silent) -> EngineOptions:
+    """What of the settings concerns the engine; its encoding processes, where it has any, start here."""
+    return EngineOptions(
+        settings.batch_rows,
+        settings.max_new_tokens,
+        settings.gate_action,
+        compare,
+        second_look=settings.second_look is not False,
+        sampling=_sampling(settings),
+        slots=settings.slots,
+        budget=budget_of(settings),
+        pulse=pulse,
+        stop=settings.stop,
+        logprobs=settings.logprobs,
+        encoder=_encoder(settings, pulse),
+    )
+
+
+def _sampling(settings: Settings) -> Sampling | None:
+    if settings.temperature is None:
+        return None
+    return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.seed)
+
+
+def _on_cpu(settings: Settings) -> bool:
+    return settings.device.startswith("cpu") and settings.device_map is None
+
+
+def _encoder(settings: Settings, pulse: Callable[[], None]) -> Encoder | None:
+    """On a CPU the default is none: encoding processes would take the model's cores."""
+    default = 0 if _on_cpu(settings) else _PROCESSES_BESIDE_A_GPU
+    processes = default if settings.encoding_processes is None else settings.encoding_processes
+    if processes == 0:
+        return None
+    build = partial(load_encoder, model_source(settings), settings)
+    return EncodingPool(build, processes, settings.encoding_megabytes * 2**20, pulse)
+
+
+def budget_of(settings: Settings) -> Budget:
+    """What one forward pass may hold; a CPU is fastest while a pass stays near its caches."""
+    default = _CPU_TOKENS if _on_cpu(settings) else _GPU_TOKENS
+    return Budget(settings.batch_tokens or default, settings.batch_pixels)
+
+
+def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
+    """Model, bundle and engine; a model that decodes in slots is compared with plain `generate` first.
+
+    Equal items are computed once, unless their answers are sampled.
+
+    Raises:
+        BundleRefused: model and bundle do not belong together.
+        UserMistake: the family, or the chosen attention, cannot be decoded in slots.
+    """
+    if settings.engine == "slots" and settings.attn_implementation == "flash_attention_2":
+        raise UserMistake(
+            "the slot engine masks every row by itself, which attn_implementation=flash_attention_2 cannot do: "
+            "set attn_implementation=sdpa or engine=static"
+        )
+    bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
+    options = engine_options(settings, compare, pulse)
+    if settings.engine == "static":
+        engine: Engine = StaticEngine(kept.backbone, bundle, options)
+    else:
+        engine = SlotEngine(kept.backbone, bundle, options)
+        _prove(kept, bundle)
+    return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
+
+
+def _prove(kept: KeptModel, bundle: Bundle) -> None:
+    if not kept.proven:
+        check_parity(kept.backbone, bundle)
+        kept.proven = True
+
+
+def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> Auditor:
+    """What reads risks under the settings' bundle and those `beside` it, name -> address.
+
+    Raises:
+        BundleRefused: model and bundle do not belong together.
+    """
+    others = {name: load_bundle(address) for name, address in beside.items()}
+    backbone = kept_model(settings, load_backbone).backbone
+    options = engine_options(settings, False, pulse)
+    return EqualAudits(JointAudit(backbone, load_bundle(settings.bundle), others, options))
