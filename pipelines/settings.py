@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     temperature: float | None = Field(
         None, ge=COLDEST, le=HOTTEST, description="draw tokens, by seed and item id; unset: take the likeliest"
     )
-    top_p: float = Field(1.0, gt=0, le=1, description="draw among the likeliest tokens that make up this share")
+    top_p: float = Field(1.0, gt=0, le=1, description="draw among the likeliest tokens that sum to this share")
     top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
     stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
