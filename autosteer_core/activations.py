@@ -106,6 +106,8 @@ def _read_each(
     progress: Callable[[int], None],
 ) -> list[Tensor | BadItem]:
     """Each (len(layers), 2, d), or why it could not be read."""
+    if not prompts:
+        return []
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
     read: dict[int, Tensor | BadItem] = {}
     pool = SitePool()

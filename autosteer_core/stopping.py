@@ -1,6 +1,6 @@
 """Where an answer ends: at a token that says so, before a stop string, or at its limit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
 # Tokens read before the longest stop string: a half character at the start of a text is shown otherwise than within.
 _MARGIN = 6
+_UNREADABLE = "\ufffd"
 
 
 class Endings:
@@ -40,8 +41,8 @@ class Endings:
         """
         if not strings:
             return None
-        tail = self._decoded(self._last(ids, max(len(string.encode()) for string in strings) + _MARGIN))
-        if not any(string in tail for string in strings):
+        longest = max(len(string.encode()) for string in strings)
+        if not any(string in tail for tail in self._tails(ids, longest + _MARGIN) for string in strings):
             return None
         text = self._decoded(ids)
         starts = [text.index(string) for string in strings if string in text]
@@ -57,6 +58,14 @@ class Endings:
             if text is not None:
                 return place, text, "stop"
         return len(ids), self.text(ids), "length"
+
+    def _tails(self, ids: Sequence[int], count: int) -> Iterator[str]:
+        """The last `count` tokens as text; begun in the middle of a character, some tokenizers read none of it."""
+        for more in range(4):  # a character has no more bytes
+            tail = self._decoded(self._last(ids, count + more))
+            yield tail
+            if _UNREADABLE not in tail:
+                return
 
     def _last(self, ids: Sequence[int], count: int) -> list[int]:
         # Special tokens have no text: each of the others has at least one byte of it.

@@ -7,15 +7,8 @@ from autosteer_core.backbones.base import Backbone
 from pipelines.settings import Settings
 
 _DECIDES = (
-    "model",
-    "device",
-    "dtype",
-    "quantization",
-    "device_map",
-    "max_prompt_tokens",
-    "attn_implementation",
-    "cache",
-)
+    "model", "device", "dtype", "quantization", "device_map", "max_prompt_tokens", "attn_implementation", "cache",
+)  # fmt: skip
 
 
 @dataclass(slots=True)

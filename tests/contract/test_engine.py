@@ -181,7 +181,7 @@ def test_the_pulse_is_sent_between_steps_and_what_it_raises_ends_the_work(
         tiny_bundle(backbone, threshold),
         replace(OPTIONS, batch_rows=1, budget=Budget(tokens=1), pulse=pulse),
     )
-    with pytest.raises(StopIteration):
+    with pytest.raises(IndexError):
         getattr(engine, kind)(ITEMS)
 
     left += [True] * 1000

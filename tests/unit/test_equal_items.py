@@ -17,7 +17,7 @@ from autosteer_core.equal_items import HELD_ROWS, EqualItems
 from autosteer_core.recent import Recent
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.values import Action, Annotation, Flaw, Item, Label, Verdict
-from pipelines.engines import build_engine
+from pipelines.engines import build_auditor, build_engine
 from pipelines.settings import load_settings
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
@@ -113,7 +113,8 @@ def test_rows_of_a_later_chunk_run_no_model() -> None:
 def test_the_engine_of_a_worker_computes_equal_items_once(kind: str, tmp_path: Path) -> None:
     make_workspace(tmp_path, rows=1)
     settings = load_settings(model=str(tmp_path / "model"), bundle=str(tmp_path / "bundle"), max_new_tokens=3)
-    judge = getattr(build_engine(settings, decodes=kind == "generate"), kind)
+    engine = build_engine(settings) if kind == "generate" else build_auditor(settings, {})
+    judge = getattr(engine, kind)
     wanted = judge(mixed_items(4))
     passes: list[object] = []
     handle = register_module_forward_hook(lambda *_: passes.append(1))

@@ -11,6 +11,7 @@ import torch
 from autosteer_core.activations import read_activations
 from autosteer_core.backbones.base import Prompt
 from autosteer_core.backbones.chat import ChatBackbone
+from autosteer_core.budget import Budget
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.picture_features import PictureFeatures
@@ -61,8 +62,10 @@ def prompts(backbone: ChatBackbone, items: list[Item]) -> list[Prompt]:
     return [backbone.encode(item) for item in items]
 
 
-def states(backbone: ChatBackbone, items: list[Item], batch_rows: int = 4) -> torch.Tensor:
-    return read_activations(backbone, prompts(backbone, items), [3], batch_rows)
+def states(backbone: ChatBackbone, items: list[Item], rows: int = 4) -> torch.Tensor:
+    shown = prompts(backbone, items)
+    budget = Budget(tokens=rows * max(len(prompt.ids) for prompt in shown))
+    return read_activations(backbone, shown, [3], budget)
 
 
 @contextmanager
@@ -152,8 +155,8 @@ def test_a_picture_that_was_forgotten_is_seen_again() -> None:
     backbone.features = PictureFeatures(backbone.tower, memory_bytes=0)
 
     with counted(backbone) as rows:
-        states(backbone, about(DOG, 8), batch_rows=8)
-        states(backbone, about(DOG, 8), batch_rows=8)
+        states(backbone, about(DOG, 8), rows=8)
+        states(backbone, about(DOG, 8), rows=8)
 
     assert rows == [1, 1]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -36,6 +36,7 @@ def in_full(words: PreTrainedTokenizerBase, ids: Sequence[int], strings: Sequenc
 
 
 @pytest.mark.parametrize("shape", TOKENIZERS)
+@example(texts=["日ééé日"], noise=[], strings=["é日"])
 @settings(max_examples=150, deadline=None)
 @given(
     texts=st.lists(words, min_size=1, max_size=6),
