@@ -15,6 +15,7 @@ settings.register_profile("autosteer", deadline=None)
 settings.load_profile("autosteer")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In parallel, a file stays in one process with its fixtures, and there is never more than one Ray."""
     for item in items:

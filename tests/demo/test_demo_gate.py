@@ -1,4 +1,4 @@
-"""The gate on the real demo model: a bundle calibrated on a fifth of the demo's items, real batches of mixed rows."""
+"""The gate on the real demo model: a bundle calibrated on a sixth of the demo's items, real batches of mixed rows."""
 
 import random
 from dataclasses import replace
@@ -28,10 +28,11 @@ pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OPTIONS = CalibrationOptions(
     bound=Bound(alpha=0.2),
-    head_rows=48,
-    tried_rows=8,
-    max_new_tokens=16,
-    head=HeadOptions(steps=60, positions=96, benign_tokens=8),
+    batch_rows=8,
+    head_rows=32,
+    tried_rows=4,
+    max_new_tokens=8,
+    head=HeadOptions(steps=60, positions=64, benign_tokens=6),
 )
 GROUPS = ("text", "image", "cross-modal")
 ENGINE = EngineOptions(batch_rows=16, max_new_tokens=20, slots=6)
@@ -52,9 +53,9 @@ def backbone() -> LlavaOnevision:
 @pytest.fixture(scope="module")
 def bundle(backbone: LlavaOnevision, manifests: dict[str, list[Item]]) -> Bundle:
     pairs = sorted({item.annotation.pair for item in manifests["calibration"] if item.annotation.pair})
-    kept = set(random.Random(0).sample(pairs, len(pairs) // 4))
+    kept = set(random.Random(0).sample(pairs, len(pairs) // 6))
     items = [item for item in manifests["calibration"] if item.annotation.pair in kept]
-    return calibrate(backbone, CalibrationSet(items, "a quarter"), OPTIONS, lambda step: None).bundle
+    return calibrate(backbone, CalibrationSet(items, "a sixth"), OPTIONS, lambda step: None).bundle
 
 
 @pytest.fixture(scope="module")
