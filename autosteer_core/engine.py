@@ -20,9 +20,17 @@ class Auditor(Protocol):
         """Risk only: allow, flag, review or error."""
         ...
 
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        """What `audit` gives, as it finishes, each with the place of its item."""
+        ...
 
-class Engine(Auditor, Protocol):
-    """Judges or answers items."""
+
+class Engine(Protocol):
+    """Judges or answers items; a single bad item costs only its own row."""
+
+    def audit(self, items: Sequence[Item]) -> list[Verdict]:
+        """Risk only: allow, flag, review or error."""
+        ...
 
     def generate(self, items: Sequence[Item]) -> list[Verdict]:
         """Risk, then an answer, a refusal, a review or an error."""

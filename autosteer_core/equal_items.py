@@ -29,6 +29,10 @@ class EqualAudits:
         """As Auditor asks."""
         return self._all(self._auditor.audit, _audit_key, items)
 
+    def stream(self, items: Iterable[Item]) -> Numbered:
+        """As Auditor asks; an item equal to one in flight waits for it and keeps no other from being read."""
+        return self._run(self._auditor.stream, EqualRows(self._memory, _audit_key, enumerate(items), HELD_ROWS))
+
     def _all(self, judge: Judge, key: Callable[[Item], bytes], items: Sequence[Item]) -> list[Verdict]:
         rows = EqualRows(self._memory, key, enumerate(items), held_rows=len(items))
         return in_order(self._run(lambda fresh: enumerate(judge(list(fresh))), rows))
@@ -59,9 +63,8 @@ class EqualItems(EqualAudits):
         return self._all(self._engine.generate, self._key, items)
 
     def stream(self, items: Iterable[Item]) -> Numbered:
-        """As Engine asks; an item equal to one in flight waits for it and keeps no other from being read."""
-        rows = EqualRows(self._memory, self._key, enumerate(items), HELD_ROWS)
-        return self._run(self._engine.stream, rows)
+        """As Engine asks."""
+        return self._run(self._engine.stream, EqualRows(self._memory, self._key, enumerate(items), HELD_ROWS))
 
     def _key(self, item: Item) -> bytes:
         return _digest("generate", self._wording(item.annotation.group_name), item)

@@ -1,18 +1,22 @@
 """One audit under several bundles: every row runs once, and each probe reads its own sites of that pass."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from torch import Tensor
 
 from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
+from autosteer_core.encoding import Encoded
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.risk_reading import RiskReader, audited
 from autosteer_core.values import Item, Reading, Verdict
 from autosteer_core.verdict_stages import broken
+
+_CHUNK = 64  # rows: enough for those of similar length to meet
 
 
 class JointAudit:
@@ -36,7 +40,16 @@ class JointAudit:
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order; blocks above the highest site do not run."""
-        encoded = list(self._own.encoded(items))
+        return self._audited(list(self._own.encoded(items)))
+
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        """The verdicts of one chunk of items after the other, with their places; encoding may run ahead of them."""
+        encoded, place = self._own.encoded(items), 0
+        while chunk := list(islice(encoded, _CHUNK)):
+            yield from enumerate(self._audited(chunk), place)
+            place += len(chunk)
+
+    def _audited(self, encoded: Sequence[Encoded]) -> list[Verdict]:
         seen = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
         return [self._verdict(item, prompt, seen) for item, prompt in encoded]
 

@@ -57,6 +57,9 @@ class Run:
         ]
 
 
+_UNKNOWN = "unknown"
+
+
 def take_over(store: BlobStore, run: Run) -> bool:
     """Claim the output for this run; True if the same run had started here before.
 
@@ -105,8 +108,6 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 def _unequal(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
     normal = json.loads(json.dumps(dict(wanted)))
-    return [
-        f"{name} ({found.get(name)} there, {normal.get(name)} now)"
-        for name in sorted(found.keys() | normal.keys())
-        if found.get(name) != normal.get(name)
-    ]
+    # An absent setting is not one that is None: an earlier version did not know it, and named its parts otherwise.
+    pairs = {name: (found.get(name, _UNKNOWN), normal.get(name, _UNKNOWN)) for name in found.keys() | normal.keys()}
+    return [f"{name} ({there} there, {now} now)" for name, (there, now) in sorted(pairs.items()) if there != now]

@@ -16,6 +16,7 @@ from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.bundle_files import load_bundle
+from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import open_queue, queue_file
@@ -23,6 +24,9 @@ from pipelines.settings import Settings
 from pipelines.wiring import build_worker, open_items
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
+
+_READ_AHEAD = 13  # times the slots: rows in flight, waiting, begun, and encoded ahead of them
+_OPEN_ENDS = 2  # parts that wait for one long answer
 
 
 class PartsBuried(AutosteerError):
@@ -82,7 +86,9 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
     """
     manifest = open_items(request.manifest, request.columns)
     bundle = load_bundle(request.settings.bundle)
-    job = _job(request)
+    if request.kind == "generate":
+        require_fitting_attention(request.settings)
+    job = _job(request, bundle)
     run = Run(request.kind, request.manifest, manifest.files(), bundle.bundle_id, job.answer_settings)
     provenance = {
         "run_id": run.run_id,
@@ -99,27 +105,38 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
             progress(run, rows_done, counts)
 
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
+        check()
     records = seal(store, parts)
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
     return Finished(run, bundle, store, resumed, records, verdicts)
 
 
-def _job(request: Request) -> Job:
+def _job(request: Request, bundle: Bundle) -> Job:
     threads = max(1, (cpu_count() or 1) // request.settings.workers)
-    beside = {name: str(load_bundle(address).bundle_id) for name, address in request.beside.items()}
+    others = {name: load_bundle(address) for name, address in request.beside.items()}
+    for other in others.values():
+        other.require(bundle.fingerprint)
+    beside = {name: str(other.bundle_id) for name, other in others.items()}
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
         request.judge, request.beside, beside,
     )  # fmt: skip
 
 
+def _most_parts(settings: Settings, left: int) -> int:
+    """Parts for one worker at once: what its engine reads ahead, but not more than its share of what is left."""
+    ahead = -(-_READ_AHEAD * settings.slots // settings.rows_per_part) + _OPEN_ENDS
+    return max(1, min(ahead, -(-left // settings.workers)))
+
+
 def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
-    done = {record.part_id for record in committed(store)}
+    done = {record.part_id for record in committed(store)} & {part.part_id for part in parts}
     if len(done) == len(parts):
         return
     path, settings = queue_file(job.out, run.run_id), job.settings
     rows = {str(part.part_id): part.rows for part in parts}
     left = len(parts) - len(done)
+    job = replace(job, most_parts=_most_parts(settings, left))
     with (
         nullcontext(pool) if pool else worker_pool(settings) as workers,
         workers.serving(partial(open_queue, path, settings.max_failures)) as queue,
@@ -129,7 +146,7 @@ def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Pro
         counts = queue.counts()
         progress(run, _committed_rows(store, rows), counts)
         # A worker loads a whole model: there is no use in more of them than parts.
-        for counts in workers.run(partial(build_worker, job), f"{job.out} {run.run_id}", left):
+        for counts in workers.run(partial(build_worker, job), left):
             progress(run, _committed_rows(store, rows), counts)
     if counts.buried:
         raise PartsBuried(

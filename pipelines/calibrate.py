@@ -17,7 +17,8 @@ from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
-from pipelines.engines import budget_of, load_backbone
+from pipelines.engines import load_backbone
+from pipelines.kept_model import budget_of
 from pipelines.settings import Settings
 from pipelines.wiring import all_items, open_items
 

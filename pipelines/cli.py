@@ -324,6 +324,10 @@ def _columns(assignments: list[str] | None) -> ColumnMap:
 def _assignments(pairs: list[str] | None, flag: str) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs or []]
     for name, equals, _ in split:
-        if not equals:
-            raise UserMistake(f"{flag} {name} has no value: write {flag} name=value")
+        if not (name and equals):
+            raise UserMistake(f"{flag} {name or equals} has no name or no value: write {flag} name=value")
+    names = [name for name, _, _ in split]
+    twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if twice:
+        raise UserMistake(f"{flag} {twice[0]} is given twice: keep one")
     return {name: value for name, _, value in split}

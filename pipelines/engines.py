@@ -1,10 +1,10 @@
-"""The only place that chooses a model family and an engine, and gives them what the settings say."""
+"""The only place that chooses an engine, and gives it what the settings say."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoder
 from autosteer_core.engine import Auditor, Engine, EngineOptions, silent
@@ -17,14 +17,13 @@ from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
 from pipelines.bundle_files import load_bundle
 from pipelines.demo.model import demo_model_folder
-from pipelines.kept_model import KeptModel, kept_model
+from pipelines.kept_model import KeptModel, kept_model, on_cpu
 from pipelines.load_model import load_encoder, load_model
 from pipelines.settings import Settings
 from workers.encoding_pool import EncodingPool
 
 DEMO = "demo"
 _PROCESSES_BESIDE_A_GPU = 2
-_CPU_TOKENS, _GPU_TOKENS = 1024, 8192
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -47,7 +46,6 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         second_look=settings.second_look is not False,
         sampling=_sampling(settings),
         slots=settings.slots,
-        budget=budget_of(settings),
         pulse=pulse,
         stop=settings.stop,
         logprobs=settings.logprobs,
@@ -61,13 +59,9 @@ def _sampling(settings: Settings) -> Sampling | None:
     return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.seed)
 
 
-def _on_cpu(settings: Settings) -> bool:
-    return settings.device.startswith("cpu") and settings.device_map is None
-
-
 def _encoder(settings: Settings, pulse: Callable[[], None]) -> Encoder | None:
     """On a CPU the default is none: encoding processes would take the model's cores."""
-    default = 0 if _on_cpu(settings) else _PROCESSES_BESIDE_A_GPU
+    default = 0 if on_cpu(settings) else _PROCESSES_BESIDE_A_GPU
     processes = default if settings.encoding_processes is None else settings.encoding_processes
     if processes == 0:
         return None
@@ -75,10 +69,13 @@ def _encoder(settings: Settings, pulse: Callable[[], None]) -> Encoder | None:
     return EncodingPool(build, processes, settings.encoding_megabytes * 2**20, pulse)
 
 
-def budget_of(settings: Settings) -> Budget:
-    """What one forward pass may hold; a CPU is fastest while a pass stays near its caches."""
-    default = _CPU_TOKENS if _on_cpu(settings) else _GPU_TOKENS
-    return Budget(settings.batch_tokens or default, settings.batch_pixels)
+def require_fitting_attention(settings: Settings) -> None:
+    """Raise UserMistake if rows in slots cannot be computed by the chosen attention."""
+    if settings.engine == "slots" and settings.attn_implementation == "flash_attention_2":
+        raise UserMistake(
+            "the slot engine masks every row by itself, which attn_implementation=flash_attention_2 cannot do: "
+            "set attn_implementation=sdpa or engine=static"
+        )
 
 
 def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
@@ -90,13 +87,9 @@ def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], 
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family, or the chosen attention, cannot be decoded in slots.
     """
-    if settings.engine == "slots" and settings.attn_implementation == "flash_attention_2":
-        raise UserMistake(
-            "the slot engine masks every row by itself, which attn_implementation=flash_attention_2 cannot do: "
-            "set attn_implementation=sdpa or engine=static"
-        )
+    require_fitting_attention(settings)
     bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
-    options = engine_options(settings, compare, pulse)
+    options = replace(engine_options(settings, compare, pulse), budget=kept.budget)
     if settings.engine == "static":
         engine: Engine = StaticEngine(kept.backbone, bundle, options)
     else:
@@ -118,6 +111,6 @@ def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable
         BundleRefused: model and bundle do not belong together.
     """
     others = {name: load_bundle(address) for name, address in beside.items()}
-    backbone = kept_model(settings, load_backbone).backbone
-    options = engine_options(settings, False, pulse)
-    return EqualAudits(JointAudit(backbone, load_bundle(settings.bundle), others, options))
+    kept = kept_model(settings, load_backbone)
+    options = replace(engine_options(settings, False, pulse), budget=kept.budget)
+    return EqualAudits(JointAudit(kept.backbone, load_bundle(settings.bundle), others, options))

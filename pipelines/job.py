@@ -1,7 +1,7 @@
 """What a worker process must know to do its share of a run: plain values only, so that they travel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from infra.column_map import ColumnMap
@@ -14,7 +14,8 @@ Kind = Literal["generate", "audit"]
 class Job:
     """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead.
 
-    `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold.
+    `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold. A worker holds at most
+    `most_parts` at once.
     """
 
     kind: Kind
@@ -28,16 +29,18 @@ class Job:
     judge: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
     beside_ids: Mapping[str, str] = field(default_factory=dict)
+    most_parts: int = 1
 
     @property
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change rows, and so belong to the run's identity."""
         names = ["max_prompt_tokens", "rows_per_part", "dtype", "attn_implementation"]
         if self.kind == "generate":
-            names += ["max_new_tokens", "gate_action", "batch_rows", "engine", "slots", "second_look"]
+            names += ["max_new_tokens", "gate_action", "engine", "second_look"]
             names += ["temperature", "top_p", "top_k", "stop", "logprobs"]
             names += ["seed"] if self.settings.temperature is not None else []
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
+        chosen["columns"] = asdict(self.columns)
         if self.judge is not None:
             chosen["judge"] = self.judge
         if self.beside_ids:

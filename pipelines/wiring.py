@@ -18,8 +18,6 @@ from pipelines.kept_model import forget_model
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker, in_chunks
 
-_AUDITED_BATCHES = 4  # at once: enough for rows of similar length to meet
-
 
 def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
     """The manifest at a file, a folder or an s3:// address."""
@@ -38,18 +36,17 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
+        most_parts=job.most_parts,
     )
 
 
 def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
-    """Only an engine that decodes has a stream of its own."""
     if job.kind == "generate":
         return build_engine(job.settings, job.compare, pulse).stream
-    rows = job.settings.batch_rows
     if job.judge is None:
-        return in_chunks(build_auditor(job.settings, job.beside, pulse).audit, _AUDITED_BATCHES * rows)
+        return build_auditor(job.settings, job.beside, pulse).stream
     forget_model()
-    return in_chunks(load_judge(job.judge, job.settings).audit, rows)
+    return in_chunks(load_judge(job.judge, job.settings).audit, job.settings.batch_rows)
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

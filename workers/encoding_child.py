@@ -3,7 +3,9 @@
 import os
 import pickle
 import sys
+import time
 from socket import socket
+from threading import Thread
 from typing import Any
 
 from autosteer_core.backbones.base import Prompt
@@ -12,6 +14,7 @@ from autosteer_core.values import Item
 from workers.encoding_wire import receive_frame, send_answer
 
 _NICENESS = 5  # the model's process goes first
+_LOOK_SECONDS = 1.0
 
 
 def serve(line: socket) -> None:
@@ -37,8 +40,16 @@ def _received(line: socket) -> Any:
     return pickle.loads(receive_frame(line))  # noqa: S301
 
 
+def _end_with(parent: int) -> None:
+    """A picture may take long: then nobody reads the line whose end says that the worker is gone."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
 if __name__ == "__main__":
     os.nice(_NICENESS)
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         serve(socket(fileno=int(sys.argv[1])))
     except (EOFError, ConnectionError):

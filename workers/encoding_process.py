@@ -22,7 +22,7 @@ _ATTEMPTS = 2
 # All that it needs to find libraries and model files: what strangers' pictures are decoded beside holds no secrets.
 _KEPT = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE",
-    "VIRTUAL_ENV",
+    "HUGGINGFACE_HUB_CACHE", "VIRTUAL_ENV",
 )  # fmt: skip
 # No GPU, one thread, and no network: the worker has fetched the model's files already.
 _SET = {

@@ -18,10 +18,6 @@ log = logging.getLogger(__name__)
 Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
 
-# Parts of 64 rows: what 64 slots and their read-ahead ask for, and a few that wait for one long answer. A worker
-# that dies loses no more than these.
-_HELD = 8
-
 
 def in_chunks(judge: Callable[[Sequence[Item]], list[Verdict]], rows: int) -> Judge:
     """A judge of lists as a judge of streams: at most `rows` items at once."""
@@ -49,7 +45,8 @@ class PartWorker:
     """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes.
 
     `judge` gives the verdicts of a stream of items as they finish, each with its item's place, and sends its pulse
-    through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part.
+    through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part. At most
+    `most_parts` are held at once: a worker that dies loses no more than these.
     """
 
     name: str
@@ -59,14 +56,18 @@ class PartWorker:
     judge: Judge
     encode: Encode
     lifeline: Lifeline
+    most_parts: int
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
         shift = _Shift()
         with self.lifeline.heeding(stopping):
-            while not stopping() and self._has_next(shift):
-                self._stream(shift)
-            self._give_all_back(shift, "worker stopped", failed=False)
+            try:
+                while not stopping() and self._has_next(shift):
+                    self._stream(shift)
+            finally:
+                # Also where an error ends the worker: the repeated command need not wait for the leases to expire.
+                self._give_all_back(shift, "worker stopped", failed=False)
         return shift.finished
 
     def _stream(self, shift: _Shift) -> None:
@@ -84,7 +85,8 @@ class PartWorker:
             self._give_all_back(shift, "worker stopped", failed=False)
         except (TryAgain, OSError) as error:
             log.warning("%d parts go back to the queue: %s", len(shift.parts), error)
-            self._give_all_back(shift, str(error), failed=True)
+            # Beside others none is known to be at fault: each runs alone next time, and then its failure counts.
+            self._give_all_back(shift, str(error), failed=len(shift.parts) == 1)
 
     def _items(self, shift: _Shift) -> Iterator[Item]:
         """The items of one part after another; the next part is claimed when the judge asks for more."""
@@ -98,7 +100,7 @@ class PartWorker:
     def _next(self, shift: _Shift) -> Lease | None:
         """A part to begin beside those in work; None ends the stream."""
         shift.parts.drop(self.lifeline.holds)
-        if len(shift.parts) >= _HELD or not self._has_next(shift):
+        if len(shift.parts) >= self.most_parts or not self._has_next(shift):
             return None
         lease = shift.waiting
         if lease and len(shift.parts) and _runs_alone(lease):
@@ -114,8 +116,9 @@ class PartWorker:
             with self._only(lease):
                 if is_committed(self.store, lease.part):
                     self._complete(lease, shift)
-                else:
-                    shift.waiting = lease
+                    continue
+                shift.waiting = lease
+            break  # also where the store could not say: not every part shall pay for that at once
         return shift.waiting is not None
 
     def _finish(self, part: OpenPart, shift: _Shift) -> None:
@@ -146,8 +149,10 @@ class PartWorker:
             self._give_back(lease, str(error), failed=True)
 
     def _give_all_back(self, shift: _Shift, reason: str, *, failed: bool) -> None:
-        for lease in [*shift.parts.leases(), *([shift.waiting] if shift.waiting else [])]:
+        for lease in shift.parts.leases():
             self._give_back(lease, reason, failed=failed)
+        if shift.waiting:
+            self._give_back(shift.waiting, reason, failed=False)
         shift.parts, shift.waiting = OpenParts(), None
 
     def _give_back(self, lease: Lease, reason: str, *, failed: bool) -> None:

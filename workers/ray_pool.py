@@ -33,19 +33,19 @@ class ModelWorker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._run = ""
+        self._shift = ""
         self._worker: PartWorker | None = None
         self._stopping = False
 
-    def work(self, broker: Any, build: BuildWorker, run: str) -> int:
-        """Get ready for `run` if this process is not yet, then work until nothing can be claimed."""
-        if self._worker is None or self._run != run:
+    def work(self, broker: Any, build: BuildWorker, shift: str) -> int:
+        """Get ready for this broker's shift if this process is not yet, then work until nothing can be claimed."""
+        if self._worker is None or self._shift != shift:
             self._worker = None  # the last run's engine goes before the next one comes
-            self._worker, self._run = build(self._name, BrokeredQueue(broker)), run
+            self._worker, self._shift = build(self._name, BrokeredQueue(broker)), shift
         return self._worker.run(lambda: self._stopping)
 
     def stop(self) -> None:
-        """Finish the current step, give the part back, claim nothing more."""
+        """Finish the current step, give the parts back, claim nothing more."""
         self._stopping = True
 
 
@@ -77,11 +77,12 @@ class Pool:
     _actors: dict[str, Any] = field(default_factory=dict)
     _running: dict[Any, str] = field(default_factory=dict)
     _broker: Any = None
+    _shift: str = ""
 
     @contextmanager
     def serving(self, open_queue: Callable[[], PartQueue]) -> Iterator[PartQueue]:
         """A run's queue, owned by a broker for as long as this lasts; where all went well, the workers stay."""
-        self._broker, self.deaths = BrokerActor.remote(open_queue), 0
+        self._broker, self._shift, self.deaths = BrokerActor.remote(open_queue), uuid4().hex, 0
         try:
             yield BrokeredQueue(self._broker)
             self._await_idle()
@@ -92,7 +93,7 @@ class Pool:
             ray.kill(self._broker)
             self._broker = None
 
-    def run(self, build: BuildWorker, run: str, workers: int) -> Iterator[QueueCounts]:
+    def run(self, build: BuildWorker, workers: int) -> Iterator[QueueCounts]:
         """Work with at most `workers` until every part is done or buried; yields the counts at every poll.
 
         Raises:
@@ -102,14 +103,14 @@ class Pool:
         queue = BrokeredQueue(self._broker)
         counts = queue.counts()
         while counts.unfinished:
-            self._start_missing(build, run, min(workers, self.options.workers))
+            self._start_missing(build, min(workers, self.options.workers))
             self._collect()
             self._kill_stuck()
             counts = queue.counts()
             yield counts
 
     def stop(self) -> None:
-        """Ask every worker to finish its step and give its part back, wait for that, then end all of them."""
+        """Ask every worker to finish its step and give its parts back, wait for that, then end all of them."""
         for actor in self._actors.values():
             actor.stop.remote()
         if self._running:
@@ -131,13 +132,13 @@ class Pool:
                 ray.kill(self._actors.pop(name))
         self._running.clear()
 
-    def _start_missing(self, build: BuildWorker, run: str, workers: int) -> None:
+    def _start_missing(self, build: BuildWorker, workers: int) -> None:
         for number in range(workers):
             name = f"worker-{number}-{self.pool_id}"
             if name not in self._actors:
                 self._actors[name] = self._actor(name)
             if name not in self._running.values():
-                self._running[self._actors[name].work.remote(self._broker, build, run)] = name
+                self._running[self._actors[name].work.remote(self._broker, build, self._shift)] = name
 
     def _actor(self, name: str) -> Any:
         threads = str(self.options.threads_per_worker)

@@ -120,7 +120,7 @@ def worked(judge: Judge) -> Rows:
         rows.update((verdict.row, verdict) for verdict in verdicts)
         return b""
 
-    worker = PartWorker("w", queue, MemoryStore(), Manifest(), judge, encode, Lifeline(queue, 30.0))
+    worker = PartWorker("w", queue, MemoryStore(), Manifest(), judge, encode, Lifeline(queue, 30.0), most_parts=8)
     assert worker.run(lambda: False) == 4
     return [(rows[row].item_id, rows[row].answer, rows[row].opened_after) for row in range(24)]
 

@@ -1,11 +1,12 @@
 """One worker's loop over ports."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from autosteer_core.commit import NotConserved, committed, is_committed, seal
-from autosteer_core.errors import TryAgain
+from autosteer_core.errors import TryAgain, UserMistake
 from autosteer_core.values import Action, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
@@ -36,9 +37,9 @@ def answer(items: Sequence[Item]) -> list[Verdict]:
 class Bench:
     """A queue, a store and a clock that a test can move."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_failures: int = 5) -> None:
         self.clock = FakeClock()
-        self.queue = MemoryQueue(self.clock)
+        self.queue = MemoryQueue(self.clock, max_failures)
         self.store = MemoryStore()
         self.queue.add(PARTS)
 
@@ -52,7 +53,7 @@ class Bench:
         def encode(rows: Sequence[Verdict], lease: Lease) -> bytes:
             return repr(rows).encode()
 
-        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline)
+        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline, most_parts=8)
 
 
 def test_a_worker_finishes_every_part() -> None:
@@ -198,6 +199,47 @@ def test_a_part_that_breaks_its_stream_is_set_aside_and_those_beside_it_are_done
     assert bench.streaming(judge).run(lambda: False) == 2
     assert bench.queue.counts() == QueueCounts(done=2, buried=1)
     assert not is_committed(bench.store, PARTS[1])
+
+
+def test_parts_beside_one_that_breaks_the_stream_have_no_failure_of_it() -> None:
+    bench = Bench(max_failures=1)
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        given = list(items)
+        if any(item.row == 4 for item in given):
+            raise TryAgain("the model is confused")
+        yield from enumerate(answer(given))
+
+    bench.streaming(judge).run(lambda: False)
+
+    assert bench.queue.counts() == QueueCounts(done=2, buried=1)
+
+
+def test_an_error_that_ends_the_worker_gives_its_parts_back_at_once() -> None:
+    bench = Bench()
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        list(items)
+        raise UserMistake("the disk is full")
+        yield
+
+    with pytest.raises(UserMistake):
+        bench.streaming(judge).run(lambda: False)
+
+    assert bench.queue.counts() == QueueCounts(ready=3)
+
+
+def test_a_worker_holds_no_more_parts_than_it_may() -> None:
+    bench = Bench()
+    leased: list[int] = []
+
+    def judge(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
+        given = list(items)
+        leased.append(bench.queue.counts().leased)
+        yield from enumerate(answer(given))
+
+    assert replace(bench.streaming(judge), most_parts=2).run(lambda: False) == 3
+    assert leased == [2, 1]
 
 
 def test_a_stop_gives_every_part_in_work_back_without_a_failure() -> None:

@@ -48,6 +48,7 @@ def test_a_moved_manifest_is_the_same_run() -> None:
         (replace(RUN, bundle_id="b2"), "bundle_id"),
         (replace(RUN, kind="audit"), "kind"),
         (replace(RUN, settings={"max_new_tokens": 9}), r"max_new_tokens \(48 there, 9 now\)"),
+        (replace(RUN, settings={"max_new_tokens": 48, "top_k": None}), r"top_k \(unknown there, None now\)"),
     ],
 )
 def test_an_output_of_another_run_is_refused_by_naming_what_differs(other: Run, named: str) -> None:
