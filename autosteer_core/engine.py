@@ -59,9 +59,8 @@ class EngineOptions:
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
     work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
     Decoding ends before the first of the strings in `stop`; a fixed refusal is not decoded. `logprobs` keeps the log
-    of the probability of every token that the model chose.
-    `batch_rows` is how many rows plain `generate` decodes at once,
-    `budget` what other forward passes over prompts may hold; engines that share a device share it.
+    of the probability of every token that the model chose. `batch_rows` is how many rows plain `generate` decodes at
+    once, `budget` what other forward passes over prompts may hold: one object for all that share a device.
     """
 
     batch_rows: int = 16
