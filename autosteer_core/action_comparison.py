@@ -8,6 +8,7 @@ import torch
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode
+from autosteer_core.errors import UserMistake
 from autosteer_core.evaluation import Rate
 from autosteer_core.gate_actions import Refuser
 from autosteer_core.judges import is_degenerate, is_refusal
@@ -104,11 +105,15 @@ def _shifted(backbone: Backbone, shift: ResidualShift, max_new_tokens: int) -> R
 
 
 def _outcome(respond: Respond, prompts: Sequence[Prompt], decoding: Decoding) -> ActionOutcome:
-    texts = [
-        answer.text
+    answers = [
+        answer
         for start in range(0, len(prompts), decoding.batch_rows)
         for answer in respond(prompts[start : start + decoding.batch_rows])
     ]
+    for answer in answers:
+        if answer.flaw is not None:
+            raise UserMistake(answer.flaw.message)
+    texts = [answer.text for answer in answers]
     return ActionOutcome(
         Rate(sum(map(is_refusal, texts)), len(texts)), Rate(sum(map(is_degenerate, texts)), len(texts))
     )

@@ -37,10 +37,10 @@ class _Asked:
         verdict = answered(gated, first)
         if self._look is not None and not verdict.gate_open:
             verdict = yield from self._looked_at(self._look, verdict, first)
-        if self._refuser.action is GateAction.STEER:
-            check_steering([verdict])
+        if self._refuser.action is not GateAction.CANNED:
+            check_steering(verdict)
         compares = self.reader.options.compare and verdict.flaw is None
-        return (yield from self._compared(verdict, gated, first)) if compares else verdict
+        return (yield from self._compared(verdict, first)) if compares else verdict
 
     def _gated(self) -> Course[tuple[Verdict, Answer | None]]:
         """The gate's decision; no answer where the row is not decoded from its own prompt."""
@@ -74,18 +74,23 @@ class _Asked:
             answer = yield from self._refuser.refuse(self.request)
         return answered(seen, answer)
 
-    def _compared(self, verdict: Verdict, gated: Verdict, first: Answer) -> Course[Verdict]:
+    def _compared(self, verdict: Verdict, first: Answer) -> Course[Verdict]:
         """With the unsteered and the always-steered answer; `first` is the one before any was withdrawn.
 
         A closed gate's answer is the unsteered one by construction (a test proves it).
         """
         steers = self._refuser.action is GateAction.STEER
-        unsteered = (yield from self._plain(gate=False)) if gated.gate_open else first.text
-        always = verdict.answer if steers and verdict.gate_open else (yield from self._plain(gate=True))
-        return replace(verdict, compared={"unsteered": unsteered, "always": always or ""})
-
-    def _plain(self, *, gate: bool) -> Course[str]:
-        return (yield from decoded(self.request, self.reader.bundle, gate=gate)).text
+        told = {"always": verdict.answer if steers and verdict.gate_open else None}
+        told["unsteered"] = first.text if verdict.opened_after is not None else None
+        if not verdict.gate_open:
+            told["unsteered"] = verdict.answer
+        for name, gate in (("unsteered", False), ("always", True)):
+            if told[name] is None:
+                answer = yield from decoded(self.request, self.reader.bundle, gate=gate)
+                if answer.flaw is not None:
+                    return answered(verdict, answer)
+                told[name] = answer.text
+        return replace(verdict, compared={name: text or "" for name, text in told.items()})
 
     @property
     def _look(self) -> SecondLook | None:

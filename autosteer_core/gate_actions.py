@@ -32,8 +32,10 @@ class Refuser:
         return (yield from self._opened(request, " ".join(wording.split()[:_OPENING_WORDS])))
 
     def _opened(self, request: Request, opening: str) -> Course[Answer]:
+        """The opening counts as a part of the answer, as long as that may be; it has no stop strings."""
         ids = self._ids(opening)
-        begun = replace(request, prompt=request.prompt.extended(ids))
+        left = max(1, request.max_new_tokens - len(ids))
+        begun = replace(request, prompt=request.prompt.extended(ids), max_new_tokens=left)
         answer = yield from decoded(begun, self.bundle, gate=True)
         return replace(answer, text=f"{opening} {answer.text}".strip(), ids=(*ids, *answer.ids))
 

@@ -78,4 +78,4 @@ class JointAudit:
     def _decided(self, reader: RiskReader, item: Item, prompt: Prompt, seen_SD: Tensor) -> Verdict:
         places = [self._sites.index(site) for site in reader.bundle.sites]
         risk_1 = reader.bundle.probe.risk(seen_SD[places].flatten()[None])
-        return reader.decide(item, prompt, risk_1.item())
+        return reader.judged(item, prompt, risk_1.item())

@@ -48,11 +48,12 @@ class PictureFeatures:
     def __init__(self, tower: nn.Module | None, memory_bytes: int = MEMORY_BYTES) -> None:
         self._tower: Any = tower
         self._memory: Recent[Any] = Recent(memory_bytes)
+        self._ignored = False
 
     @contextmanager
     def reused(self) -> Iterator[None]:
         """Inside, equal rows run through the tower once; after it, the tower is as it was, even half-way."""
-        if self._tower is None:
+        if self._tower is None or self._ignored:
             yield
             return
         own = vars(self._tower).get("forward")  # set by libraries that move weights between devices
@@ -65,6 +66,15 @@ class PictureFeatures:
                 del self._tower.forward
             else:
                 self._tower.forward = own
+
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Inside, nothing is reused: features that were computed beside others differ from it in rounding."""
+        before, self._ignored = self._ignored, True
+        try:
+            yield
+        finally:
+            self._ignored = before
 
     def _features(self, plain: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = _call(*args, **kwargs)

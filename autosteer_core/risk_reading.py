@@ -7,7 +7,7 @@ import torch
 
 from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
-from autosteer_core.budget import Budget
+from autosteer_core.budget import Budget, fitting, too_large
 from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded, InlineEncoder
 from autosteer_core.engine import EngineOptions
@@ -41,7 +41,7 @@ class RiskReader:
         encoded = list(self.encoded(items))
         risks = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
         verdicts = [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self.decide(item, prompt, next(risks))
+            broken(item, prompt) if isinstance(prompt, BadItem) else self.judged(item, prompt, next(risks))
             for item, prompt in encoded
         ]
         return [audited(verdict) for verdict in verdicts]
@@ -54,13 +54,28 @@ class RiskReader:
             yield each
 
     def decide(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
-        """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide."""
+        """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no memory for that beside what the caller holds.
+        """
+        if isinstance(risk, BadItem):
+            return broken(item, risk)
         threshold = self.bundle.threshold(item.modality)
-        borderline = not isinstance(risk, BadItem) and abs(risk - threshold) < self.options.band
-        final = self._read([prompt])[0] if borderline else risk
-        if isinstance(final, BadItem):
-            return broken(item, final)
-        return gated(item, final, threshold, borderline=borderline)
+        borderline = abs(risk - threshold) < self.options.band
+        return gated(item, self._again(prompt) if borderline else risk, threshold, borderline=borderline)
+
+    def judged(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
+        """The same for a caller that holds no memory of the device: what does not fit then is an error row."""
+        decided = fitting(lambda: self.decide(item, prompt, risk))
+        return decided[0] if decided else broken(item, too_large(prompt))
+
+    def _again(self, prompt: Prompt) -> float:
+        with self.backbone.features.ignored():
+            [risk] = self._read([prompt])
+        if isinstance(risk, BadItem):
+            raise torch.OutOfMemoryError(str(risk))
+        return risk
 
     def _read(self, prompts: Sequence[Prompt]) -> list[float | BadItem]:
         return read_risks(self.backbone, self.bundle, prompts, self.options.budget, self.options.pulse)

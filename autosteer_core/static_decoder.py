@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from autosteer_core.backbones.base import Backbone, Prompt
-from autosteer_core.budget import Budget, in_batches
+from autosteer_core.budget import Budget, fitting, in_batches, too_large
 from autosteer_core.decoding import Answer, Extras, decode
 from autosteer_core.engine import silent
 from autosteer_core.errors import BadItem
@@ -53,9 +53,14 @@ class StaticDecoder:
     def _answered(self, works: dict[int, Work]) -> dict[int, Answer | None]:
         """One round; None where a gate turned its work away."""
         answers: dict[int, Answer | None] = dict.fromkeys(works)
-        risks = self._risks(works)
-        answers |= {place: Answer.missing(risk.flaw) for place, risk in risks.items() if isinstance(risk, BadItem)}
-        for rows in self._batches(list(_decided(works, risks))):
+        decided: list[Decided] = []
+        for place, risk in self._risks(works).items():
+            said = _said(works[place], risk)
+            if isinstance(said, BadItem):
+                answers[place] = Answer.missing(said.flaw)
+            elif said is not None:
+                decided.append((place, works[place], said))
+        for rows in self._batches(decided):
             for batch, made in in_batches(self.together, rows, _prompt, self._decode):
                 self.pulse()
                 found = [Answer.missing(made.flaw)] * len(batch) if isinstance(made, BadItem) else made
@@ -63,8 +68,8 @@ class StaticDecoder:
         return answers
 
     def _risks(self, works: dict[int, Work]) -> dict[int, float | BadItem]:
-        """Of those works only whose gates wait for one."""
-        risks: dict[int, float | BadItem] = {}
+        """NaN for work whose gate waits for none."""
+        risks: dict[int, float | BadItem] = dict.fromkeys(works, torch.nan)
         undecided = [(place, work) for place, work in works.items() if not isinstance(work.gate, bool)]
         for bundle in {id(work.bundle): work.bundle for _, work in undecided}.values():
             own = {place: work.request.prompt for place, work in undecided if work.bundle is bundle}
@@ -121,13 +126,12 @@ class StaticDecoder:
         )
 
 
-def _decided(works: dict[int, Work], risks: dict[int, float | BadItem]) -> Iterator[Decided]:
-    """Work that is to be decoded, with what its gate says."""
-    for place, work in works.items():
-        risk = risks.get(place, torch.nan)
-        steered = None if isinstance(risk, BadItem) else work.steered(risk)
-        if steered is not None:
-            yield place, work, steered
+def _said(work: Work, risk: float | BadItem) -> bool | BadItem | None:
+    """What the gate says; why it cannot, where memory does not suffice to read the row."""
+    if isinstance(risk, BadItem):
+        return risk
+    said = fitting(lambda: work.steered(risk))
+    return said[0] if said else too_large(work.request.prompt)
 
 
 def _prompt(decided: Decided) -> Prompt:

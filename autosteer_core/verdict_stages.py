@@ -1,7 +1,6 @@
 """A verdict as it grows: read, gated, answered, and withdrawn where the second look says so."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -73,11 +72,10 @@ def looked_at(verdict: Verdict, readings: int, opened_after: int | None, *, bord
     return replace(seen, action=Action.REFUSE, gate_open=True, opened_after=opened_after, answer=None, logprobs=None)
 
 
-def check_steering(verdicts: Sequence[Verdict]) -> None:
+def check_steering(verdict: Verdict) -> None:
     """Raise StopWorker if a row with an open gate was decoded without the edit."""
-    for verdict in verdicts:
-        if verdict.flaw is None and verdict.gate_open and verdict.steered_tokens == 0:
-            raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
+    if verdict.flaw is None and verdict.gate_open and verdict.steered_tokens == 0:
+        raise StopWorker(f"item {verdict.item_id} had an open gate but no token was steered: nothing is written")
 
 
 def check_looks(verdict: Verdict, answer: Answer, every: int) -> None:

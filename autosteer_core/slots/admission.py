@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from random import Random
 
@@ -28,11 +28,14 @@ Ended = tuple[int, Answer | None]  # None where a gate turned the work away
 class Admission:
     """Puts work into the slots after those in flight; where memory runs out, there are half as many from then on."""
 
-    def __init__(self, backbone: Backbone, cache: SlotCache, slots: int, budget: Budget) -> None:
+    def __init__(
+        self, backbone: Backbone, cache: SlotCache, slots: int, budget: Budget, pulse: Callable[[], None]
+    ) -> None:
         self._backbone = backbone
         self._cache = cache
         self._slots = slots
         self._budget = budget
+        self._pulse = pulse
         self._crowded = False
 
     def refill(self, waiting: Waiting, live: list[Slot]) -> list[Ended]:
@@ -43,6 +46,7 @@ class Admission:
         self._crowded = False
         ended: list[Ended] = []
         while waiting and len(live) < self._slots and not self._crowded:
+            self._pulse()
             ended += self._admit(waiting, live)
         return ended
 
@@ -76,10 +80,10 @@ class Admission:
         if len(batch) == 1 and not live and not self._cache.capacity:
             return [_lost(batch[0])]
         waiting.extendleft(reversed(batch))
-        if len(batch) > 1:
-            self._budget.shrink([_prompt(each) for each in batch])
-        elif live:
+        if live:  # it is they that fill the memory
             self._crowded = True
+        elif len(batch) > 1:
+            self._budget.shrink([_prompt(each) for each in batch])
         else:
             self._cache.clear(self._slots)
         return []

@@ -59,7 +59,7 @@ class SlotDecoder:
         self._endings = Endings(backbone.tokenizer, stop_ids(backbone))
         self._cache = SlotCache(slots, len(backbone.blocks))
         self._budget = budget or Budget()
-        self._admission = Admission(backbone, self._cache, slots, self._budget)
+        self._admission = Admission(backbone, self._cache, slots, self._budget, pulse)
         self._busy = False
 
     def decode(
@@ -68,7 +68,9 @@ class SlotDecoder:
         """One answer per request, in order, under gates that are decided; with `look` closed rows are read."""
         second = bundle.second_look if look else None
         works = [Work(request, bundle, gate, second) for request, gate in zip(requests, gates, strict=True)]
-        return [answer for answer in self.run(works) if answer is not None]
+        answers = self.run(works)
+        assert None not in answers, "a gate that is decided turns nothing away"
+        return [answer for answer in answers if answer is not None]
 
     def run(self, works: Iterable[Work]) -> list[Answer | None]:
         """One answer per piece of work, in order; None where its gate turned it away."""
@@ -100,19 +102,29 @@ class SlotDecoder:
     @torch.inference_mode()
     def _turn(self, agenda: Agenda[T], live: list[Slot]) -> list[Ended]:
         """One step for all rows, after free slots are filled; answers that ended, and work that was turned away."""
-        ended = [*self._alone(agenda.alone), *self._admission.refill(agenda.waiting, live)]
+        ended = list(self._alone(agenda.alone, live))
+        if not (agenda.alone and live):
+            ended += self._admission.refill(agenda.waiting, live)
         if live and not fitting(partial(self._step, live)):
             ended += self._admission.give_way(agenda.waiting, live)
         return ended + [(slot.number, self._answer(slot)) for slot in self._cleared(live)]
 
-    def _alone(self, works: Waiting) -> Iterator[Ended]:
-        """A row that is borderline is decoded in a slot of its own, while the others wait: it is rare."""
+    def _alone(self, works: Waiting, live: Sequence[Slot]) -> Iterator[Ended]:
+        """A row that is borderline is decoded in a slot of its own, while the others wait: it is rare.
+
+        Where memory does not suffice beside them, it waits until they have ended.
+        """
         while works:
-            place, work = works.popleft()
+            place, work = works[0]
             decoder = SlotDecoder(
                 self.backbone, 1, self._sampling, self._pulse, whole=self._whole, budget=self._budget
             )
-            yield place, decoder.run([work])[0]
+            with self.backbone.features.ignored():
+                answer = decoder.run([work])[0]
+            if answer is not None and answer.flaw is not None and live:
+                return
+            works.popleft()
+            yield place, answer
 
     def _step(self, live: Sequence[Slot]) -> None:
         device = self.backbone.model.device

@@ -56,7 +56,7 @@ def test_what_memory_holds_is_found_out_once_and_said_with_the_setting_to_change
         getattr(tried, kind)(ITEMS)
 
     assert memory.refused == first
-    assert len(caplog.messages) == first
+    assert 0 < len(caplog.messages) <= first  # what did not fit beside rows in flight is only put back
     assert all("out of memory" in text and "lower " in text for text in caplog.messages)
 
 
