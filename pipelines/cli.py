@@ -116,7 +116,7 @@ def audit(
     from pipelines.batch_run import Request
 
     settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
-    others = _assignments(beside, "--beside")
+    others = _bundles(beside, "--beside")
     _moderate(Request("audit", manifest, out, settings, _columns(column), beside=others), as_json)
 
 
@@ -197,7 +197,7 @@ def evaluate(
     from pipelines.evaluation_tables import evaluation_tables
 
     settings = _settings(config, set_, bundle=bundle, model=model, workers=workers)
-    baselines = _assignments(baseline, "--baseline")
+    baselines = _bundles(baseline, "--baseline")
     found = evaluate_suite(
         EvaluationRequest(suite, data, out, settings, baselines, judge or [], calibrated_on, sample, sweep), console
     )
@@ -321,13 +321,17 @@ def _columns(assignments: list[str] | None) -> ColumnMap:
     return ColumnMap.of(_assignments(assignments, "--column"))
 
 
+def _bundles(pairs: list[str] | None, flag: str) -> dict[str, str]:
+    """Name -> address; of two with one name, none may be left out quietly."""
+    named = _assignments(pairs, flag)
+    if len(named) < len(pairs or []) or "" in named:
+        raise UserMistake(f"{flag} needs a name of its own for every bundle: write {flag} NAME=BUNDLE")
+    return named
+
+
 def _assignments(pairs: list[str] | None, flag: str) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs or []]
     for name, equals, _ in split:
-        if not (name and equals):
-            raise UserMistake(f"{flag} {name or equals} has no name or no value: write {flag} name=value")
-    names = [name for name, _, _ in split]
-    twice = sorted(name for name in set(names) if names.count(name) > 1)
-    if twice:
-        raise UserMistake(f"{flag} {twice[0]} is given twice: keep one")
+        if not equals:
+            raise UserMistake(f"{flag} {name} has no value: write {flag} name=value")
     return {name: value for name, _, value in split}

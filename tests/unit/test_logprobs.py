@@ -101,4 +101,4 @@ def test_a_fixed_text_has_none_and_a_forced_opening_only_those_of_its_continuati
 
     assert canned.logprobs is None
     assert opened.logprobs is not None
-    assert 0 < len(opened.logprobs) <= LIMITS[0] < len(opened.ids)
+    assert 0 < len(opened.logprobs) < len(opened.ids) <= LIMITS[0]
