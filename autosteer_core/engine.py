@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from autosteer_core.encoding import Encoder
 from autosteer_core.sampling import Sampling
 from autosteer_core.values import GateAction, Item, Verdict
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -44,6 +46,18 @@ class Engine(Protocol):
 def in_order(stream: Iterable[tuple[int, T]]) -> list[T]:
     """A whole stream by place."""
     return [value for _, value in sorted(stream, key=itemgetter(0))]
+
+
+def in_chunks(judge: Callable[[list[S]], Sequence[T]], rows: int) -> Callable[[Iterable[S]], Iterator[tuple[int, T]]]:
+    """What judges lists, as what judges streams: at most `rows` at once, each result with its place."""
+
+    def judged(source: Iterable[S]) -> Iterator[tuple[int, T]]:
+        place, left = 0, iter(source)
+        while chunk := list(islice(left, rows)):
+            yield from enumerate(judge(chunk), place)
+            place += len(chunk)
+
+    return judged
 
 
 def silent() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded
-from autosteer_core.engine import EngineOptions
+from autosteer_core.engine import EngineOptions, in_chunks
 from autosteer_core.errors import BadItem
 from autosteer_core.risk_reading import RiskReader, audited
 from autosteer_core.values import Item, Reading, Verdict
@@ -44,10 +43,7 @@ class JointAudit:
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
         """The verdicts of one chunk of items after the other, with their places; encoding may run ahead of them."""
-        encoded, place = self._own.encoded(items), 0
-        while chunk := list(islice(encoded, _CHUNK)):
-            yield from enumerate(self._audited(chunk), place)
-            place += len(chunk)
+        return in_chunks(self._audited, _CHUNK)(self._own.encoded(items))
 
     def _audited(self, encoded: Sequence[Encoded]) -> list[Verdict]:
         seen = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))

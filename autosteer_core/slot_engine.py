@@ -32,7 +32,8 @@ class SlotEngine:
 
     def generate_under(self, items: Sequence[Item], bundles: Sequence[Bundle]) -> list[Verdict]:
         """The same with a bundle an item; rows of all bundles are in flight side by side."""
-        readers = {id(bundle): self._reader_of(bundle) for bundle in bundles}
+        distinct = {id(bundle): bundle for bundle in bundles}
+        readers = {key: self._reader_of(bundle) for key, bundle in distinct.items()}
         asked = zip(self._reader.encoded(items), bundles, strict=True)
         courses = (course(readers[id(bundle)], item, prompt) for (item, prompt), bundle in asked)
         return in_order(self._decoder.drive(courses))

@@ -1,13 +1,12 @@
 """The reference engine: a truncated forward pass for the risk, then padded batches of `generate`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.course import course
-from autosteer_core.engine import EngineOptions, in_order
+from autosteer_core.engine import EngineOptions, in_chunks, in_order
 from autosteer_core.errors import UserMistake
 from autosteer_core.risk_reading import RiskReader
 from autosteer_core.static_decoder import StaticDecoder
@@ -39,7 +38,4 @@ class StaticEngine:
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
         """The verdicts of one chunk of items after the other, with their places."""
         courses = (course(self._reader, item, prompt) for item, prompt in self._reader.encoded(items))
-        place = 0
-        while chunk := list(islice(courses, _CHUNK * self._reader.options.batch_rows)):
-            yield from enumerate(self._decoder.drive(chunk), place)
-            place += len(chunk)
+        return in_chunks(self._decoder.drive, _CHUNK * self._reader.options.batch_rows)(courses)

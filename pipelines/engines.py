@@ -89,13 +89,17 @@ def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], 
     """
     require_fitting_attention(settings)
     bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
-    options = replace(engine_options(settings, compare, pulse), budget=kept.budget)
+    options = _options(kept, settings, compare, pulse)
     if settings.engine == "static":
         engine: Engine = StaticEngine(kept.backbone, bundle, options)
     else:
         engine = SlotEngine(kept.backbone, bundle, options)
         _prove(kept, bundle)
     return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
+
+
+def _options(kept: KeptModel, settings: Settings, compare: bool, pulse: Callable[[], None]) -> EngineOptions:
+    return replace(engine_options(settings, compare, pulse), budget=kept.budget)
 
 
 def _prove(kept: KeptModel, bundle: Bundle) -> None:
@@ -112,5 +116,5 @@ def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable
     """
     others = {name: load_bundle(address) for name, address in beside.items()}
     kept = kept_model(settings, load_backbone)
-    options = replace(engine_options(settings, False, pulse), budget=kept.budget)
+    options = _options(kept, settings, False, pulse)
     return EqualAudits(JointAudit(kept.backbone, load_bundle(settings.bundle), others, options))

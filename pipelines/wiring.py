@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 
+from autosteer_core.engine import in_chunks
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
 from infra.column_map import ColumnMap
@@ -16,7 +17,7 @@ from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import forget_model
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker, in_chunks
+from workers.loop import Judge, PartWorker
 
 
 def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:

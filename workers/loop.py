@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 
 from autosteer_core.commit import commit_part, is_committed
 from autosteer_core.errors import LeaseLost, TryAgain
@@ -17,18 +16,6 @@ log = logging.getLogger(__name__)
 
 Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
-
-
-def in_chunks(judge: Callable[[Sequence[Item]], list[Verdict]], rows: int) -> Judge:
-    """A judge of lists as a judge of streams: at most `rows` items at once."""
-
-    def judged(items: Iterable[Item]) -> Iterator[tuple[int, Verdict]]:
-        place, source = 0, iter(items)
-        while chunk := list(islice(source, rows)):
-            yield from enumerate(judge(chunk), place)
-            place += len(chunk)
-
-    return judged
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.engine import EngineOptions
+from autosteer_core.engine import EngineOptions, in_chunks
 from autosteer_core.request import Request
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.slot_decoder import SlotDecoder
@@ -24,7 +24,7 @@ from tests.tiny_items import mixed_items
 from tests.tiny_look import look_bundle
 from tests.tiny_model import tiny_llava_onevision
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker, in_chunks
+from workers.loop import Judge, PartWorker
 
 ITEMS = mixed_items(24)
 LIMITS = [9, 2, 12, 1, 5, 7]

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from autosteer_core.commit import NotConserved, committed, is_committed, seal
+from autosteer_core.engine import in_chunks
 from autosteer_core.errors import TryAgain, UserMistake
 from autosteer_core.values import Action, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
 from tests.doubles import FakeClock
 from workers.lifeline import Lifeline
-from workers.loop import Judge, PartWorker, in_chunks
+from workers.loop import Judge, PartWorker
 
 PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range(0, 12, 4)]
 LEASE = 30.0
