@@ -11,7 +11,7 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded
 from autosteer_core.engine import EngineOptions, in_chunks
 from autosteer_core.errors import BadItem
-from autosteer_core.risk_reading import RiskReader, audited
+from autosteer_core.risk_reading import RiskReader, audited, probed
 from autosteer_core.values import Item, Reading, Verdict
 from autosteer_core.verdict_stages import broken
 
@@ -46,23 +46,30 @@ class JointAudit:
         return in_chunks(self._audited, _CHUNK)(self._own.encoded(items))
 
     def _audited(self, encoded: Sequence[Encoded]) -> list[Verdict]:
-        seen = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
-        return [self._verdict(item, prompt, seen) for item, prompt in encoded]
+        rows = self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)])
+        readers = [self._own, *self._beside.values()]
+        risks = zip(*(probed(reader.bundle, self._at(reader, rows)) for reader in readers), strict=True)
+        return [
+            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(risks))
+            for item, prompt in encoded
+        ]
 
     def _read(self, prompts: Sequence[Prompt]) -> list[Tensor | BadItem]:
         """Shape (sites * d,) for each."""
         budget, pulse = self._options.budget, self._options.pulse
         return read_each_site(self._backbone, prompts, self._sites, budget, lambda done: pulse())
 
-    def _verdict(self, item: Item, prompt: Prompt | BadItem, seen: Iterator[Tensor | BadItem]) -> Verdict:
-        if isinstance(prompt, BadItem):
-            return broken(item, prompt)
-        read = next(seen)
-        if isinstance(read, BadItem):
-            return broken(item, read)
-        seen_SD = read.view(len(self._sites), -1).to(self._backbone.model.device)
-        own = audited(self._decided(self._own, item, prompt, seen_SD))
-        others = {name: self._decided(reader, item, prompt, seen_SD) for name, reader in self._beside.items()}
+    def _at(self, reader: RiskReader, rows: Sequence[Tensor | BadItem]) -> list[Tensor | BadItem]:
+        """What the reader's own sites hold of every row."""
+        places = [self._sites.index(site) for site in reader.bundle.sites]
+        return [row if isinstance(row, BadItem) else row.view(len(self._sites), -1)[places].flatten() for row in rows]
+
+    def _verdict(self, item: Item, prompt: Prompt, risks: Sequence[float | BadItem]) -> Verdict:
+        own = audited(self._own.judged(item, prompt, risks[0]))
+        others = {
+            name: reader.judged(item, prompt, risk)
+            for (name, reader), risk in zip(self._beside.items(), risks[1:], strict=True)
+        }
         # Without a finite risk there is no reading: the name is missing, and nobody takes that for a closed gate.
         readings = {
             name: Reading(verdict.risk, verdict.gate_open)
@@ -70,8 +77,3 @@ class JointAudit:
             if verdict.gate_open is not None
         }
         return replace(own, beside=readings)
-
-    def _decided(self, reader: RiskReader, item: Item, prompt: Prompt, seen_SD: Tensor) -> Verdict:
-        places = [self._sites.index(site) for site in reader.bundle.sites]
-        risk_1 = reader.bundle.probe.risk(seen_SD[places].flatten()[None])
-        return reader.judged(item, prompt, risk_1.item())

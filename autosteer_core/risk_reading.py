@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from autosteer_core.activations import read_each_site
 from autosteer_core.backbones.base import Backbone, Prompt
@@ -22,9 +23,14 @@ def read_risks(
     backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], budget: Budget, pulse: Callable[[], None]
 ) -> list[float | BadItem]:
     """What the bundle's probe reads of every prompt; blocks below its layer run, nothing is decoded."""
-    rows = read_each_site(backbone, prompts, bundle.sites, budget, lambda done: pulse())
+    return probed(bundle, read_each_site(backbone, prompts, bundle.sites, budget, lambda done: pulse()))
+
+
+def probed(bundle: Bundle, rows: Sequence[Tensor | BadItem]) -> list[float | BadItem]:
+    """The risk of every row that could be read, (len(sites) * d,), in one pass of the probe."""
     read = [row for row in rows if not isinstance(row, BadItem)]
-    risks = iter(bundle.probe.risk(torch.stack(read).to(backbone.model.device)).tolist() if read else [])
+    probe = bundle.probe
+    risks = iter(probe.risk(torch.stack(read).to(probe.mean.device)).tolist() if read else [])
     return [row if isinstance(row, BadItem) else next(risks) for row in rows]
 
 
