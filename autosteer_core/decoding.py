@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.errors import UserMistake
+from autosteer_core.finite_logits import NO_LOGITS, FiniteRecord
 from autosteer_core.logprobs import logprobs_heard
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import Readings
@@ -46,10 +47,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a batch is decoded with beside its gates: a second look, each row's own stop strings, `logprobs`."""
+    """What a batch is decoded with beside its gates: a second look, each row's own stop strings and limit.
+
+    A row below the longest limit is decoded on, and what comes after its own limit says nothing about it.
+    """
 
     look: Look | None = None
     stops: Sequence[Sequence[str]] = ()
+    limits: Sequence[int] = ()
     logprobs: bool = False
 
 
@@ -62,12 +67,16 @@ def decode(
     gate_N: Tensor | None = None,
     extras: Extras = Extras(),
 ) -> list[Answer]:
-    """One greedy answer per prompt, in order; rows with an open gate are steered, all rows are read by the look."""
+    """One greedy answer per prompt, in order; rows with an open gate are steered, all rows are read by the look.
+
+    An answer is missing, with its flaw, where the model gave a token's logits as NaN or infinite.
+    """
     inputs = backbone.collate(prompts)
     steering = nullcontext() if head is None or gate_N is None else steered(backbone.head, head, gate_N)
     listening = logprobs_heard(backbone.model) if extras.logprobs else nullcontext()
     stops = extras.stops or [()] * len(prompts)
     endings, start = Endings(backbone.tokenizer, stop_ids(backbone)), inputs["input_ids"].shape[1]
+    finite = FiniteRecord()
     with steering as record, extras.look or nullcontext() as readings, listening as heard:
         criteria = [AtStopStrings(endings, stops, start) if any(stops) else None, heard]
         output = backbone.model.generate(
@@ -76,6 +85,7 @@ def decode(
             do_sample=False,
             pad_token_id=backbone.tokenizer.pad_token_id,
             suppress_tokens=sorted(backbone.suppressed) or backbone.model.generation_config.suppress_tokens,
+            logits_processor=LogitsProcessorList([finite]),
             stopping_criteria=StoppingCriteriaList(each for each in criteria if each is not None),
         )
     answers = [_answer(endings, ids, own) for ids, own in zip(output[:, start:].tolist(), stops, strict=True)]
@@ -84,16 +94,25 @@ def decode(
         answers = [replace(answer, risks=row) for answer, row in zip(answers, readings.of(lengths), strict=True)]
     if heard is not None:
         answers = [replace(answer, logprobs=row) for answer, row in zip(answers, heard.of(lengths), strict=True)]
-    return answers if record is None else _counted(answers, record)
+    if record is not None:
+        answers = _counted(answers, record)
+    limits = extras.limits or [max_new_tokens] * len(prompts)
+    sound = finite.of([min(_chosen(answer), limit) for answer, limit in zip(answers, limits, strict=True)])
+    return [answer if fine else Answer.missing(NO_LOGITS) for answer, fine in zip(answers, sound, strict=True)]
 
 
 def _counted(answers: list[Answer], record: SteerRecord) -> list[Answer]:
     """The answers with how many of their own tokens were steered, the one that ended them among these."""
     passes = record.steered_passes.tolist()
     return [
-        replace(answer, steered_tokens=min(count, len(answer.ids) + (answer.finish_reason == "stop")))
+        replace(answer, steered_tokens=min(count, _chosen(answer)))
         for answer, count in zip(answers, passes, strict=True)
     ]
+
+
+def _chosen(answer: Answer) -> int:
+    """Tokens that the model chose for it: one more than it has, where one of them ended it."""
+    return len(answer.ids) + (answer.finish_reason == "stop")
 
 
 def _answer(endings: Endings, ids: list[int], strings: Sequence[str]) -> Answer:

@@ -98,6 +98,7 @@ class StaticDecoder:
         extras = Extras(
             None if look is None else looking(self.backbone, bundle.layers, look),
             [request.stop for request in requests],
+            [request.max_new_tokens for request in requests],
             any(request.logprobs for request in requests),
         )
         longest = max(request.max_new_tokens for request in requests)

@@ -7,6 +7,7 @@ import torch
 
 from autosteer_core.decoding import Answer
 from autosteer_core.errors import BadItem, StopWorker
+from autosteer_core.finite_logits import NO_LOGITS
 from autosteer_core.probe import gate_is_open
 from autosteer_core.values import Action, Flaw, Item, Verdict
 
@@ -48,9 +49,10 @@ def _unreadable(item: Item, threshold: float) -> Verdict:
 
 
 def answered(verdict: Verdict, answer: Answer) -> Verdict:
-    """The verdict with what was decoded under its gate, or an error row where nothing could be."""
+    """The verdict with what was decoded under its gate; where nothing could be, an error row or one for a person."""
     if answer.flaw is not None:
-        return replace(verdict, action=Action.ERROR, answer=None, flaw=answer.flaw, steered_tokens=0)
+        action = Action.REVIEW if answer.flaw == NO_LOGITS else Action.ERROR
+        return replace(verdict, action=action, answer=None, flaw=answer.flaw, steered_tokens=0)
     return replace(
         verdict,
         answer=answer.text,

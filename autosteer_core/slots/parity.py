@@ -33,7 +33,7 @@ def check_parity(backbone: Backbone, bundle: Bundle) -> None:
     answers = SlotDecoder(backbone, _SLOTS).decode(bundle, [request for _, request in rows], gates, look=False)
     for (name, request), gate, answer in zip(rows, gates, answers, strict=True):
         if answer.flaw is not None:
-            raise UserMistake(f"the start-up self-test has no room for row `{name}`: {answer.flaw.message}")
+            raise UserMistake(f"the start-up self-test cannot decode row `{name}`: {answer.flaw.message}")
         gate_N = torch.tensor([gate], device=bundle.head.down.device)
         wanted = decode(backbone, [request.prompt], _TOKENS, bundle.head, gate_N)[0]
         found = _first_difference(answer, wanted)

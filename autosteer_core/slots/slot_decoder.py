@@ -14,6 +14,7 @@ from autosteer_core.budget import Budget, fitting
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, stop_ids
 from autosteer_core.engine import in_order, silent
+from autosteer_core.finite_logits import NO_LOGITS
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
@@ -144,7 +145,9 @@ class SlotDecoder:
             ).logits
         self._look(live, read)
         for slot, (token, logprob) in zip(live, self._choice.choose(logits_N1V[:, -1], live), strict=True):
-            if slot.finish_reason is None:
+            if token is None:
+                slot.finish_reason = "error"
+            elif slot.finish_reason is None:
                 slot.take(token, self._endings, logprob)
 
     def _edits(self, live: Sequence[Slot]) -> Iterator[tuple[RefusalHead, Tensor]]:
@@ -176,6 +179,8 @@ class SlotDecoder:
         return finished
 
     def _answer(self, slot: Slot) -> Answer:
+        if slot.finish_reason == "error":
+            return Answer.missing(NO_LOGITS)
         text = self._endings.text(slot.ids) if slot.text is None else slot.text
         reason = slot.finish_reason or "length"
         logprobs = tuple(slot.logprobs) if slot.work.request.logprobs else None

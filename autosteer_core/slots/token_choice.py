@@ -16,6 +16,7 @@ from transformers import (
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.decoding import stop_ids
 from autosteer_core.errors import UserMistake
+from autosteer_core.finite_logits import are_finite
 from autosteer_core.logprobs import logprobs_of
 from autosteer_core.sampling import Sampling
 from autosteer_core.slots.slot import Slot
@@ -56,15 +57,20 @@ class TokenChoice:
         self._least = (settings.min_length or 0, settings.min_new_tokens or 0)
         self._processors = _processors(settings, self._ends)
 
-    def choose(self, logits_NV: Tensor, slots: Sequence[Slot]) -> list[tuple[int, float | None]]:
-        """Per row a token id and, where its request asks, the log of its probability: all that the host waits for."""
+    def choose(self, logits_NV: Tensor, slots: Sequence[Slot]) -> list[tuple[int | None, float | None]]:
+        """Per row a token id and, where its request asks, the log of its probability: all that the host waits for.
+
+        No token where the logits are NaN or infinite: the largest of them would say nothing.
+        """
+        sound_N = are_finite(logits_NV)
         told = [row for row, slot in enumerate(slots) if slot.work.request.logprobs]
         untouched_TV = logits_NV[told] if told else None  # a copy, because the settings change logits in place
         chosen_N = self._chosen(self._processed(logits_NV.float(), slots), slots)
+        tokens = [None if token < 0 else token for token in torch.where(sound_N, chosen_N, -1).tolist()]
         if untouched_TV is None:
-            return [(token, None) for token in chosen_N.tolist()]
+            return [(token, None) for token in tokens]
         logprobs = dict(zip(told, logprobs_of(untouched_TV, chosen_N[told]).tolist(), strict=True))
-        return [(token, logprobs.get(row)) for row, token in enumerate(chosen_N.tolist())]
+        return [(token, logprobs.get(row)) for row, token in enumerate(tokens)]
 
     def _chosen(self, logits_NV: Tensor, slots: Sequence[Slot]) -> Tensor:
         if self._sampling is None:

@@ -104,6 +104,49 @@ def test_a_probe_that_gives_nan_never_answers(build: Build, backbone: LlavaOnevi
     assert {row.flaw.code for row in rows if row.flaw} == {"E_RISK"}
 
 
+@pytest.mark.parametrize("damage", [math.nan, math.inf])
+def test_a_model_whose_logits_are_no_numbers_never_answers(
+    build: Build, backbone: LlavaOnevision, threshold: float, damage: float
+) -> None:
+    def spoil(module: Any, args: Any, logits: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(logits, damage)
+
+    handle = backbone.head.register_forward_hook(spoil)
+    try:
+        rows = run(build, backbone, threshold)
+    finally:
+        handle.remove()
+
+    assert {(row.action, row.answer, row.flaw and row.flaw.code) for row in rows} == {
+        (Action.REVIEW, None, "E_LOGITS")
+    }
+    assert all(0 <= row.risk <= 1 for row in rows)
+
+
+def test_a_row_that_turns_nan_within_its_answer_is_for_a_person_and_its_neighbours_are_as_before(
+    build: Build, backbone: LlavaOnevision, threshold: float
+) -> None:
+    sound = run(build, backbone, threshold)
+    prompts = [backbone.encode(item) for item in ITEMS]
+    fed = [set(answer.ids[:-1]) for answer in decode(backbone, prompts, OPTIONS.max_new_tokens)]
+    closed = next(place for place, row in enumerate(sound) if not row.gate_open)
+    poison = min(fed[closed] - {token for prompt in prompts for token in prompt.ids})
+
+    def spoil(module: Any, args: Any, states: torch.Tensor) -> torch.Tensor:
+        return states.masked_fill((args[0] == poison)[..., None], math.nan)
+
+    handle = backbone.model.get_input_embeddings().register_forward_hook(spoil)
+    try:
+        rows = run(build, backbone, threshold)
+    finally:
+        handle.remove()
+
+    assert rows[closed].action is Action.REVIEW and rows[closed].answer is None
+    untouched = [place for place, row in enumerate(sound) if not row.gate_open and poison not in fed[place]]
+    assert untouched
+    assert [rows[place].answer for place in untouched] == [sound[place].answer for place in untouched]
+
+
 def test_audit_gives_the_same_risk_as_generate_and_no_answer(
     build: Build, backbone: LlavaOnevision, threshold: float
 ) -> None:
