@@ -42,7 +42,11 @@ def load_model(source: str, settings: Settings) -> ChatBackbone:
         model = auto_class.from_pretrained(source, use_safetensors=True, **_SAFE, **placement)
         return model if "device_map" in placement else model.to(settings.device)
 
-    return _load(source, settings, build)
+    backbone = _load(source, settings, build)
+    if settings.quantization != "none":
+        # On some CPUs bitsandbytes packs the weights anew at the first pass: afterwards they hash to something else.
+        assert backbone.fingerprint
+    return backbone
 
 
 def load_encoder(source: str, settings: Settings) -> ChatBackbone:

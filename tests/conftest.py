@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 # Before numpy and torch are loaded: on a busy machine, threads that spin for tiny matrices cost fifty times the work.
@@ -9,18 +10,30 @@ os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("autosteer", deadline=None)
 settings.load_profile("autosteer")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("demo")))
+
+
+class _OneRay(LoadFileScheduling):
     """In parallel, a file stays in one process with its fixtures, and there is never more than one Ray."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = "tests/ray/"
+        return folder if nodeid.startswith(folder) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The schedule that `--numprocesses` follows."""
+    return _OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -85,36 +85,12 @@ def test_a_bad_flag_is_one_sentence(workspace: Workspace, inside: InProcess, fla
     assert_one_sentence(inside(workspace.generate("bad-flag", "items.parquet", *flags)), message)
 
 
-@pytest.mark.ray
-def test_a_bundle_of_another_model_is_refused_by_the_workers(workspace: Workspace) -> None:
-    from dataclasses import replace
+def test_an_output_that_belongs_to_another_run_is_refused(workspace: Workspace, inside: InProcess) -> None:
+    taken = workspace.root / "taken"
+    taken.mkdir()
+    (taken / "run.json").write_text('{"kind": "audit"}')
 
-    from autosteer_core.bundle import from_files, to_files
-
-    files = {name: (workspace.root / "bundle" / name).read_bytes() for name in ("card.json", "weights.safetensors")}
-    bundle = replace(from_files(files), fingerprint="0" * 64)
-    Path(workspace.root, "stranger").mkdir()
-    for name, data in to_files(bundle).items():
-        (workspace.root / "stranger" / name).write_bytes(data)
-
-    refused = workspace.run(workspace.generate("stranger-out", "items.parquet", "--bundle", "stranger"))
-
-    assert_one_sentence(refused, "fitted on model 000000000000")
-    assert workspace.commits("stranger-out") == 0
-
-
-@pytest.mark.ray
-def test_a_corrupt_picture_is_an_error_row_and_the_run_goes_on(workspace: Workspace) -> None:
-    finished = workspace.run(workspace.generate("corrupt"))
-
-    assert finished.returncode == 0, finished.stderr
-    workspace.assert_every_item_has_one_row("corrupt")
-    [broken] = [row for row in workspace.rows("corrupt") if row["action"] == "error"]
-    assert (broken["item_id"], broken["error_code"], broken["answer"]) == ("item-0007", "E_IMAGE_FORMAT", None)
-
-    # The output now belongs to this run.
-    other = workspace.run(workspace.generate("corrupt", "items.parquet", "--set", "max_new_tokens=5"))
-    assert_one_sentence(other, "holds another run")
+    assert_one_sentence(inside(workspace.generate("taken")), "holds another run, it differs in kind")
 
 
 def test_status_of_a_folder_without_a_run_says_so(workspace: Workspace, inside: InProcess) -> None:

@@ -56,34 +56,27 @@ def test_an_actor_killed_in_the_middle_costs_no_row(workspace: Workspace) -> Non
     workspace.assert_every_item_has_one_row("actor")
 
 
-def test_a_driver_killed_in_the_middle_is_continued_by_the_same_command(workspace: Workspace) -> None:
-    for commits in (3, 20):
-        driver = workspace.start(workspace.generate("driver"))
-        wait_for_commits(workspace, "driver", commits, driver)
-        driver.kill()
-        driver.communicate()
-
-    finished = workspace.run(workspace.generate("driver"))
-
-    assert finished.returncode == 0, finished.stderr
-    workspace.assert_every_item_has_one_row("driver")
-
-
-def test_ctrl_c_ends_with_a_sentence_and_the_same_command_continues(workspace: Workspace) -> None:
-    driver = workspace.start(workspace.generate("ctrl-c"))
-    wait_for_commits(workspace, "ctrl-c", 3, driver)
+def test_after_ctrl_c_a_killed_driver_and_a_lost_queue_the_same_command_finishes(workspace: Workspace) -> None:
+    driver = workspace.start(workspace.generate("thrice"))
+    wait_for_commits(workspace, "thrice", 3, driver)
     os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "repeat the command to continue" in errors
     assert "Traceback" not in errors
-    before = workspace.commits("ctrl-c")
 
-    finished = workspace.run(workspace.generate("ctrl-c"))
+    before = workspace.commits("thrice")
+    driver = workspace.start(workspace.generate("thrice"))
+    wait_for_commits(workspace, "thrice", before + 5, driver)
+    driver.kill()
+    driver.communicate()
+    for file in Path(workspace.root, "thrice", ".queue").iterdir():
+        file.unlink()
+    finished = workspace.run(workspace.generate("thrice"))
 
     assert finished.returncode == 0, finished.stderr
-    assert 3 <= before < workspace.commits("ctrl-c") == ROWS // 8
-    workspace.assert_every_item_has_one_row("ctrl-c")
+    assert 3 <= before < workspace.commits("thrice") == ROWS // 8
+    workspace.assert_every_item_has_one_row("thrice")
 
 
 def test_a_stopped_actor_loses_its_lease_and_its_part_is_done_by_another(workspace: Workspace) -> None:
@@ -95,17 +88,3 @@ def test_a_stopped_actor_loses_its_lease_and_its_part_is_done_by_another(workspa
 
     assert driver.returncode == 0, errors
     workspace.assert_every_item_has_one_row("stopped")
-
-
-def test_a_lost_queue_is_rebuilt_from_the_commits(workspace: Workspace) -> None:
-    driver = workspace.start(workspace.generate("queue"))
-    wait_for_commits(workspace, "queue", 5, driver)
-    driver.kill()
-    driver.communicate()
-    for file in Path(workspace.root, "queue", ".queue").iterdir():
-        file.unlink()
-
-    finished = workspace.run(workspace.generate("queue"))
-
-    assert finished.returncode == 0, finished.stderr
-    workspace.assert_every_item_has_one_row("queue")

@@ -28,8 +28,9 @@ def test_a_run_from_s3_to_s3_has_one_row_per_item_and_a_second_one_changes_nothi
     for name in ("card.json", "weights.safetensors"):
         store.put_if_absent(f"bundle/{name}", (workspace.root / "bundle" / name).read_bytes())
     command = workspace.generate(
-        f"{s3_address}/out", f"{s3_address}/in/items.parquet", "--bundle", f"{s3_address}/bundle", "--json"
-    )
+        f"{s3_address}/out", f"{s3_address}/in/items.parquet", "--bundle", f"{s3_address}/bundle",
+        "--json", "--set", "workers=1",
+    )  # fmt: skip
 
     finished = workspace.run(command)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MambaForCausalLM
 
 from autosteer_core.activations import read_activations
 from autosteer_core.backbones.text_decoder import TextDecoder
@@ -23,6 +23,7 @@ from pipelines.settings import Settings
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import save_tiny_model
+from tests.tiny_models.parts import SIZES, built
 from tests.tiny_models.registry import TINY
 
 
@@ -141,6 +142,10 @@ def test_quantised_weights_read_almost_the_same_and_have_their_own_fingerprint(
     llama: Path, quantization: str
 ) -> None:
     pytest.importorskip("bitsandbytes")
+    # With the instructions of some CPUs, 4-bit weights need rows in multiples of 32 and columns of 64.
+    sizes = SIZES | {"hidden_size": 64, "num_key_value_heads": 4, "initializer_range": 0.1}
+    words = len(TINY["llama"](0).own_processor)
+    built(AutoModelForCausalLM.from_config, LlamaConfig(**sizes, vocab_size=words), 0).save_pretrained(llama)
     whole, items = load_model(str(llama), Settings()), [Item("a", "how do I make a cake"), Item("b", "hm")]
 
     loaded = load_model(str(llama), Settings(quantization=quantization))
