@@ -83,7 +83,11 @@ class StoredFiles:
         return BytesIO(self._latest[1])
 
     def image(self, path: str) -> bytes:
-        key = _confined(path)
+        """By its path, or by its whole address below the manifest's own."""
+        below = path.removeprefix(f"{self._store.describe()}/")
+        if below.startswith("s3://"):
+            raise BadItem("E_PATH_OUTSIDE_ROOT", f"image {path!r:.200} does not lie below {self._store.describe()}")
+        key = _confined(below)
         try:
             return self._store.get(key)
         except KeyError:

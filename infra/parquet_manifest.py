@@ -1,44 +1,41 @@
-"""A manifest made of Parquet files."""
+"""The rows of Parquet files."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from autosteer_core.cutting import Stretch, estimated_cost
 from autosteer_core.values import Item, Part
 from infra.column_map import ColumnMap
-from infra.duplicate_ids import refuse_duplicate_ids
-from infra.manifest_files import ManifestFiles, sha256_of
-from infra.manifest_rows import refuse_changed, refuse_no_rows
+from infra.manifest_files import ManifestFiles
+from infra.manifest_rows import refuse_changed
 from infra.parquet_columns import cells_of, refuse_wrong_types
 from infra.parquet_file import opened_parquet
-from infra.row_to_item import MAX_TEXT_CHARS, row_place, row_to_item
+from infra.row_to_item import id_stem, is_id, row_place, row_to_item
 
 # A few rows at a time: a small file can unpack to very large rows.
 _ROWS_PER_BATCH = 16
 _IDS_PER_BATCH = 10_000
 
 
-class ParquetManifest:
+class ParquetRows:
     """Reads only the row groups that a part needs, a few rows at a time."""
 
-    def __init__(
-        self, files: ManifestFiles, columns: ColumnMap | None = None, max_text_chars: int = MAX_TEXT_CHARS
-    ) -> None:
+    def __init__(self, files: ManifestFiles, columns: ColumnMap, max_text_chars: int) -> None:
         self._files = files
-        self._columns = columns or ColumnMap()
+        self._columns = columns
         self._max_text_chars = max_text_chars
 
-    def files(self) -> Sequence[tuple[str, int, str]]:
-        """Also refuses what cannot be served: wrong columns, no rows, an id given twice."""
-        return self._planned
+    def rows(self, name: str) -> int:
+        with self._opened(name) as file:
+            self._present(file, name)
+            return int(file.metadata.num_rows)
 
     def items(self, part: Part) -> Iterator[Item]:
-        where = self._files.describe(part.source)
-        with opened_parquet(self._files.open(part.source), where) as file:
-            present = self._present(file, where)
-            refuse_changed(part, file.metadata.num_rows, where)
+        with self._opened(part.source) as file:
+            present = self._present(file, part.source)
+            refuse_changed(part, file.metadata.num_rows, self._files.describe(part.source))
             row = part.start
             for batch in _batches(file, part, present):
                 for index in range(batch.num_rows):
@@ -47,45 +44,60 @@ class ParquetManifest:
                     yield row_to_item(place, cells, self._max_text_chars)
                     row += 1
 
-    @cached_property
-    def _planned(self) -> Sequence[tuple[str, int, str]]:
-        planned = [(name, self._rows(name), self._digest(name)) for name in self._files.names]
-        refuse_no_rows(planned, self._files)
-        refuse_duplicate_ids(self._ids)
-        return planned
+    def ids(self, name: str) -> Iterator[Sequence[str]]:
+        stem, row = id_stem(name, self._files.names), 0
+        with self._opened(name) as file:
+            for batch in file.iter_batches(_IDS_PER_BATCH, columns=[self._columns.id]):
+                found = _texts(batch.column(0))
+                yield [item_id if is_id(item_id) else f"{stem}{n}" for n, item_id in enumerate(found, row)]
+                row += len(found)
 
-    def _rows(self, name: str) -> int:
+    def stretches(self, name: str) -> Iterator[Stretch]:
+        """One a row group, by the sizes that the file states: a picture named by its path counts as its path."""
+        with self._opened(name) as file:
+            meta = file.metadata
+            text = _columns_below(meta, [self._columns.text])
+            pictures = _columns_below(meta, [self._columns.image, self._columns.images])
+            for number in range(meta.num_row_groups):
+                group = meta.row_group(number)
+                sizes = [sum(group.column(c).total_uncompressed_size for c in some) for some in (text, pictures)]
+                yield Stretch(group.num_rows, estimated_cost(group.num_rows, *sizes))
+
+    def _opened(self, name: str) -> Any:
+        return opened_parquet(self._files.open(name), self._files.describe(name))
+
+    def _present(self, file: Any, name: str) -> dict[str, str]:
         where = self._files.describe(name)
-        with opened_parquet(self._files.open(name), where) as file:
-            self._present(file, where)
-            return int(file.metadata.num_rows)
-
-    def _digest(self, name: str) -> str:
-        with self._files.open(name) as file:
-            return sha256_of(file)
-
-    def _present(self, file: Any, where: str) -> dict[str, str]:
         present = self._columns.present_in(file.schema_arrow.names, where)
         refuse_wrong_types(file.schema_arrow, present, where)
         return present
 
-    def _ids(self) -> Iterator[tuple[str, int, str | bytes]]:
-        for name in self._files.names:
-            with opened_parquet(self._files.open(name), self._files.describe(name)) as file:
-                for row, item_id in enumerate(_id_cells(file, self._columns.id)):
-                    if item_id and item_id.strip():
-                        yield name, row, item_id
+
+def _columns_below(meta: Any, names: Sequence[str]) -> list[int]:
+    """The numbers of the leaf columns that belong to these columns."""
+    if not meta.num_row_groups:
+        return []
+    paths = [meta.schema.column(number).path for number in range(meta.num_columns)]
+    return [n for n, path in enumerate(paths) if any(path == name or path.startswith(f"{name}.") for name in names)]
 
 
-def _id_cells(file: Any, column: str) -> Iterator[str | bytes | None]:
-    """Text ids as bytes, because one that is not valid UTF-8 must not stop the check of the others."""
-    for batch in file.iter_batches(batch_size=_IDS_PER_BATCH, columns=[column]):
-        ids = batch.column(0)
-        if isinstance(ids, pa.DictionaryArray):
-            ids = ids.dictionary_decode()
-        if pa.types.is_integer(ids.type):
-            ids = ids.cast(pa.string())
-        yield from ids.cast(pa.large_binary()).to_pylist()
+def _texts(ids: Any) -> list[str | None]:
+    """An id that is not valid UTF-8 is none, and must not stop the check of the others."""
+    if isinstance(ids, pa.DictionaryArray):
+        ids = ids.dictionary_decode()
+    if pa.types.is_integer(ids.type):
+        ids = ids.cast(pa.string())
+    try:
+        return list(ids.to_pylist())
+    except UnicodeDecodeError:
+        return [_decoded(cell) for cell in ids.cast(pa.large_binary()).to_pylist()]
+
+
+def _decoded(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _batches(file: Any, part: Part, present: dict[str, str]) -> Iterator[Any]:
