@@ -1,6 +1,5 @@
 """Which of many ids may be equal, in bounded memory: hashes of ids, spilled to the disk where there are many."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -51,7 +50,8 @@ class IdHashes:
             yield _twice(np.frombuffer(file.read(), np.int64))
 
     def _temporary(self) -> IO[bytes]:
-        return self._closing.enter_context(tempfile.TemporaryFile())
+        # Without a buffer: one that is left over after an error would be written again on closing, and fail again.
+        return self._closing.enter_context(tempfile.TemporaryFile(buffering=0))
 
     def _taken(self) -> Any:
         taken = np.concatenate(self._waiting) if self._waiting else np.empty(0, np.int64)
@@ -68,13 +68,19 @@ class IdHashes:
             if not self._files:
                 self._files = [self._temporary() for _ in range(_FILES)]
             for file, some in zip(self._files, np.split(hashes[order], borders), strict=True):
-                file.write(some.tobytes())
-                file.flush()
+                _write_all(file, some.tobytes())
         except OSError as error:
             raise UserMistake(
-                f"checking the ids needs 8 bytes a row in {tempfile.gettempdir()} ({os.strerror(error.errno or 0)}): "
-                "free some space, or point TMPDIR to another disk"
+                f"checking the ids needs 8 bytes a row in the folder for temporary files ({error.strerror}): "
+                "free some space there, or let TMPDIR name another one"
             ) from error
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """A nearly full disk takes a piece first, and refuses only the next one."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _twice(hashes: Any) -> frozenset[int]:
