@@ -15,12 +15,13 @@ def whole_files(folder: Path, names: Sequence[str]) -> Iterator[list[TextIO]]:
     unfinished = [folder / f".{name}.{os.getpid()}" for name in names]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            yield [stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for path in unfinished]
-        for path, name in zip(unfinished, names, strict=True):
-            os.replace(path, folder / name)
+        try:
+            with ExitStack() as stack:
+                yield [stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for path in unfinished]
+            for path, name in zip(unfinished, names, strict=True):
+                os.replace(path, folder / name)
+        finally:
+            for path in unfinished:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise UserMistake(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
-    finally:
-        for path in unfinished:
-            path.unlink(missing_ok=True)
