@@ -1,6 +1,7 @@
 """The rows of Parquet files."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +12,12 @@ from infra.column_map import ColumnMap
 from infra.manifest_files import ManifestFiles
 from infra.manifest_rows import refuse_changed
 from infra.parquet_columns import cells_of, refuse_wrong_types
+from infra.parquet_cursor import ParquetCursor
 from infra.parquet_file import opened_parquet
 from infra.row_to_item import id_stem, is_id, row_place, row_to_item
 
-# A few rows at a time: a small file can unpack to very large rows.
-_ROWS_PER_BATCH = 16
 _IDS_PER_BATCH = 10_000
+_Left = tuple[str, ParquetCursor | None, ExitStack]
 
 
 class ParquetRows:
@@ -26,6 +27,7 @@ class ParquetRows:
         self._files = files
         self._columns = columns
         self._max_text_chars = max_text_chars
+        self._left: _Left = ("", None, ExitStack())
 
     def rows(self, name: str) -> int:
         with self._opened(name) as file:
@@ -33,16 +35,28 @@ class ParquetRows:
             return int(file.metadata.num_rows)
 
     def items(self, part: Part) -> Iterator[Item]:
-        with self._opened(part.source) as file:
-            present = self._present(file, part.source)
-            refuse_changed(part, file.metadata.num_rows, self._files.describe(part.source))
+        """Goes on where the part before ended, if that is in the same row group: parts come in order."""
+        with ExitStack() as opened:
+            cursor = self._cursor(part, opened)
+            refuse_changed(part, cursor.rows, self._files.describe(part.source))
             row = part.start
-            for batch in _batches(file, part, present):
+            for batch in cursor.batches(part.start, part.stop):
                 for index in range(batch.num_rows):
                     cells = cells_of(batch, index, self._max_text_chars, self._files.image)
                     place = row_place(row, part.source, self._files.names)
                     yield row_to_item(place, cells, self._max_text_chars)
                     row += 1
+            self._left = (part.source, cursor, opened.pop_all())
+
+    def _cursor(self, part: Part, opened: ExitStack) -> ParquetCursor:
+        """The one that the last part left, or one on a newly opened file; `opened` closes it."""
+        (source, cursor, stack), self._left = self._left, ("", None, ExitStack())
+        opened.push(stack)
+        if cursor and source == part.source and cursor.leads_to(part.start):
+            return cursor
+        opened.close()
+        file = opened.enter_context(self._opened(part.source))
+        return ParquetCursor(file, self._present(file, part.source), part.start)
 
     def ids(self, name: str) -> Iterator[Sequence[str]]:
         stem, row = id_stem(name, self._files.names), 0
@@ -98,27 +112,3 @@ def _decoded(cell: bytes | None) -> str | None:
         return None if cell is None else cell.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _batches(file: Any, part: Part, present: dict[str, str]) -> Iterator[Any]:
-    """Batches with exactly the part's rows, in order, whose columns bear our names."""
-    ours = {theirs: name for name, theirs in present.items()}
-    first = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if first < part.stop and first + rows > part.start:
-            batches = file.iter_batches(_ROWS_PER_BATCH, row_groups=[group], columns=list(ours))
-            for batch in batches:
-                inside = _inside(batch, part, first)
-                first += batch.num_rows
-                rows -= batch.num_rows
-                yield inside.rename_columns([ours[name] for name in inside.schema.names])
-                if first >= part.stop:
-                    return
-        first += rows
-
-
-def _inside(batch: Any, part: Part, first: int) -> Any:
-    """The rows of the batch that belong to the part, if the batch starts at row `first`."""
-    start = min(max(part.start - first, 0), batch.num_rows)
-    return batch.slice(start, max(part.stop - first - start, 0))
