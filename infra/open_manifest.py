@@ -42,11 +42,14 @@ def _local_files(path: Path) -> ManifestFiles:
     if path.exists():
         return _folder_files(path, "**/*") if path.is_dir() else LocalFiles(path.parent, [path.name])
     root, pattern = _split(str(path))
-    return _folder_files(Path(root or "."), pattern) if pattern else LocalFiles(path.parent, [path.name])
+    return _folder_files(Path(root), pattern) if pattern else LocalFiles(path.parent, [path.name])
 
 
 def _folder_files(root: Path, pattern: str) -> ManifestFiles:
-    found = (file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file())
+    try:
+        found = [file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()]
+    except ValueError as error:
+        raise UserMistake(f"{pattern!r} is no pattern ({error}): write for example 'part-*.parquet'") from error
     return LocalFiles(root, _wanted(found, str(root / pattern) if pattern != "**/*" else str(root)))
 
 
@@ -54,7 +57,7 @@ def _split(address: str) -> tuple[str, str]:
     """The folder before the first name with a wildcard, and the pattern from there on; no pattern, no wildcard."""
     names = address.split("/")
     plain = next((place for place, name in enumerate(names) if _GLOB & set(name)), len(names))
-    return "/".join(names[:plain]), "/".join(names[plain:])
+    return "/".join(names[:plain]) or ("/" if address.startswith("/") else "."), "/".join(names[plain:])
 
 
 def _stored_files(address: str) -> ManifestFiles:
@@ -72,10 +75,20 @@ def _stored_files(address: str) -> ManifestFiles:
 
 def _pattern(pattern: str) -> re.Pattern[str]:
     """What the shell's wildcards mean for a key: `*` and `?` stay within a name, `**/` is any number of folders."""
-    tokens = re.split(r"(\*\*/|\*|\?|\[[^\]/]+\])", pattern)
     meant = {"**/": "(?:[^/]+/)*", "*": "[^/]*", "?": "[^/]"}
-    kept = (token if token.startswith("[") and token.endswith("]") else re.escape(token) for token in tokens)
-    return re.compile("".join(meant.get(token, shown) for token, shown in zip(tokens, kept, strict=True)))
+    tokens = re.split(r"(\*\*/|\*|\?|\[[^\]/]+\])", pattern)
+    try:
+        return re.compile("".join(meant.get(token) or _one_of(token) or re.escape(token) for token in tokens))
+    except re.error as error:
+        raise UserMistake(f"{pattern!r} is no pattern ({error}): write for example 'part-*.parquet'") from error
+
+
+def _one_of(token: str) -> str | None:
+    """The characters between brackets, of which one stands here; `!` means any but them."""
+    if not (token.startswith("[") and token.endswith("]")):
+        return None
+    inside = token[1:-1].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^")
+    return f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
 
 
 def _wanted(found: Iterable[str], where: str) -> list[str]:

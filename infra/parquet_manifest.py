@@ -1,5 +1,6 @@
 """The rows of Parquet files."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -27,11 +28,14 @@ class ParquetRows:
         self._files = files
         self._columns = columns
         self._max_text_chars = max_text_chars
+        self._groups: dict[str, array[float]] = {}
         self._left: _Left = ("", None, ExitStack())
 
     def rows(self, name: str) -> int:
         with self._opened(name) as file:
             self._present(file, name)
+            # Kept, because a stored file would have to be fetched again for it.
+            self._groups[name] = self._costs(file.metadata)
             return int(file.metadata.num_rows)
 
     def items(self, part: Part) -> Iterator[Item]:
@@ -68,14 +72,22 @@ class ParquetRows:
 
     def stretches(self, name: str) -> Iterator[Stretch]:
         """One a row group, by the sizes that the file states: a picture named by its path counts as its path."""
-        with self._opened(name) as file:
-            meta = file.metadata
-            text = _columns_below(meta, [self._columns.text])
-            pictures = _columns_below(meta, [self._columns.image, self._columns.images])
-            for number in range(meta.num_row_groups):
-                group = meta.row_group(number)
-                sizes = [sum(group.column(c).total_uncompressed_size for c in some) for some in (text, pictures)]
-                yield Stretch(group.num_rows, estimated_cost(group.num_rows, *sizes))
+        if name not in self._groups:
+            self.rows(name)
+        sizes = self._groups[name]
+        for rows, cost in zip(sizes[::2], sizes[1::2], strict=True):
+            yield Stretch(int(rows), cost)
+
+    def _costs(self, meta: Any) -> "array[float]":
+        """Rows and cost of each row group, by turns: sixteen bytes a group."""
+        text = _columns_below(meta, [self._columns.text])
+        pictures = _columns_below(meta, [self._columns.image, self._columns.images])
+        found = array("d")
+        for number in range(meta.num_row_groups):
+            group = meta.row_group(number)
+            sizes = [sum(group.column(c).total_uncompressed_size for c in some) for some in (text, pictures)]
+            found.extend((group.num_rows, estimated_cost(group.num_rows, *sizes)))
+        return found
 
     def _opened(self, name: str) -> Any:
         return opened_parquet(self._files.open(name), self._files.describe(name))

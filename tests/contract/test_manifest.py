@@ -259,6 +259,7 @@ def test_a_part_of_a_longer_file_is_refused(place: Place) -> None:
         ("*.jsonl", ["a.jsonl", "b.jsonl"]),
         ("a.jsonl", ["a.jsonl"]),
         ("[b-z].jsonl", ["b.jsonl"]),
+        ("[!a].jsonl", ["b.jsonl"]),
         ("?.jsonl", ["a.jsonl", "b.jsonl"]),
         ("2026/*.jsonl", ["c.jsonl"]),
         ("20*/c.jsonl", ["2026/c.jsonl"]),
@@ -279,6 +280,15 @@ def test_a_pattern_that_fits_nothing_is_named(where: str, tmp_path: Path, reques
     address = str(tmp_path) if where == "folder" else request.getfixturevalue("s3_address")
     with pytest.raises(UserMistake, match=r"gone-\*\.parquet holds no \.parquet"):
         open_manifest(f"{address}/gone-*.parquet")
+
+
+@pytest.mark.parametrize("pattern", ["[z-a].jsonl", "a**.jsonl", "[.jsonl", "***/a.jsonl"])
+def test_an_odd_pattern_ends_with_a_sentence(
+    where: str, pattern: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address = str(tmp_path) if where == "folder" else request.getfixturevalue("s3_address")
+    with pytest.raises(UserMistake, match=r"is no pattern|holds no \.parquet|cannot be read|cannot be a key|NoSuch"):
+        open_manifest(f"{address}/{pattern}").files()
 
 
 def test_the_content_tells_the_kind_and_not_the_name(

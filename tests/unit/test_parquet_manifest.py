@@ -227,6 +227,26 @@ def test_a_column_named_on_purpose_must_exist(path: Path) -> None:
         read(address, columns=ColumnMap(label="gt"))
 
 
+@pytest.mark.parametrize(
+    ("column", "each"),
+    [
+        ({"text": "hello"}, 1.0),
+        ({"text": "x" * 12_288}, 3.0),
+        ({"text": "", "image": bytes(192 * 1024)}, 3.0),
+        ({"text": "", "image": {"bytes": bytes(192 * 1024), "path": None}}, 3.0),
+        ({"text": "", "images": [bytes(96 * 1024)] * 2}, 3.0),
+        ({"text": "", "image": bytes(2**20)}, 4.0),
+        ({"text": "", "image": {"bytes": pa.scalar(None, pa.binary()), "path": "1.png"}}, 1.0),
+    ],
+)
+def test_rows_cost_by_the_sizes_of_their_texts_and_pictures(path: Path, column: dict[str, Any], each: float) -> None:
+    columns = {"id": list(range(20)), **{name: [value] * 20 for name, value in column.items()}}
+    manifest = open_manifest(write(path, columns, row_group_size=8, use_dictionary=False))
+    stretches = list(manifest.stretches(path.name))
+    assert [stretch.rows for stretch in stretches] == [8, 8, 4]
+    assert [stretch.cost / stretch.rows for stretch in stretches] == pytest.approx([each] * 3, rel=0.01)
+
+
 def test_a_misspelt_name_of_ours_in_the_column_map_is_refused() -> None:
     with pytest.raises(UserMistake, match="lable is not one of id, text"):
         ColumnMap.of({"lable": "gt"})
