@@ -51,7 +51,7 @@ class LocalFiles:
             ) from error
 
     def image(self, path: str) -> bytes:
-        file = (self._root / _confined(path)).resolve()
+        file = self._resolved(_confined(path))
         if not file.is_relative_to(self._root.resolve()):
             raise BadItem("E_PATH_OUTSIDE_ROOT", f"image {path!r} leads out of the manifest's folder")
         if not file.is_file():  # a pipe or a device could be read for ever
@@ -64,6 +64,12 @@ class LocalFiles:
 
     def describe(self, name: str) -> str:
         return str(self._root / name)
+
+    def _resolved(self, path: str) -> Path:
+        try:
+            return (self._root / path).resolve()
+        except (OSError, RuntimeError) as error:  # links that lead in a circle
+            raise BadItem("E_IMAGE_MISSING", f"image {path!r} cannot be found: {error}") from error
 
 
 class StoredFiles:
@@ -104,4 +110,6 @@ def _confined(path: str) -> str:
     try:
         return checked_key(path.removeprefix("./"))
     except UserMistake as error:
-        raise BadItem("E_PATH_OUTSIDE_ROOT", f"image path is not below the manifest's folder: {error}") from error
+        raise BadItem(
+            "E_PATH_OUTSIDE_ROOT", f"image path {path!r:.200} is not a plain path below the manifest's folder"
+        ) from error

@@ -54,7 +54,7 @@ def _body(row: Mapping[str, object]) -> Mapping[str, object]:
         raise BadItem("E_REQUEST", f"body must be an object, it is {type(body).__name__}")
     for name, value in body.items():
         if name not in _DECIDED_BY_THE_RUN and value is not None and value not in _NEUTRAL.get(name, ()):
-            raise BadItem("E_REQUEST_UNSUPPORTED", f"body.{name} asks for what an item cannot say: leave it out")
+            raise BadItem("E_REQUEST_UNSUPPORTED", f"body has {name!r:.80}, which an item cannot say: leave it out")
     return body
 
 

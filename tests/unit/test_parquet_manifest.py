@@ -182,6 +182,12 @@ def test_a_link_out_of_the_folder_is_not_followed(path: Path, tmp_path_factory: 
     assert codes(read(write(path, {"id": ["a"], "image": [image]}))) == ["E_PATH_OUTSIDE_ROOT"]
 
 
+def test_links_that_lead_in_a_circle_are_a_missing_picture(path: Path) -> None:
+    (path.parent / "one.png").symlink_to("two.png")
+    (path.parent / "two.png").symlink_to("one.png")
+    assert codes(read(write(path, {"id": ["a"], "image": ["one.png"]}))) == ["E_IMAGE_MISSING"]
+
+
 @pytest.mark.parametrize("copies", [{"id": ["a", "b", "a"]}, {"id": [1, 2, 1]}], ids=["texts", "numbers"])
 def test_an_id_given_twice_is_refused_with_both_rows(path: Path, copies: dict[str, Any]) -> None:
     with pytest.raises(UserMistake, match=r"given twice, in row 0 of manifest.parquet and in row 2 of manifest"):
