@@ -11,7 +11,7 @@ from autosteer_core.commit import SEALED, NotConserved
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.run import read_record
-from infra.open_store import open_store
+from infra.open_store import open_store, scheme_of
 from infra.openai_batch_output import error_line, is_output, output_line
 from infra.verdict_rows import rows_from_parquet
 from infra.whole_files import whole_files
@@ -38,6 +38,8 @@ def export(out: str, form: str, to: Path) -> Exported:
     names = _FILES.get(form)
     if names is None:
         raise UserMistake(f"there is no form {form}: choose {' or '.join(_FILES)}")
+    if scheme_of(str(to)):
+        raise UserMistake("exports are written into a folder of this machine: give --to a path, then copy the files")
     store = open_store(out)
     kind = read_record(store)["kind"]
     if form == OPENAI_BATCH and kind != "generate":

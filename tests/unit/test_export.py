@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,27 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, kind: str, sealed: b
     with pytest.raises(UserMistake, match=message):
         export(finished(tmp_path / "out", kind, sealed=sealed), form, tmp_path / "to")
     assert not list(tmp_path.glob("to/*"))
+
+
+def test_an_address_in_a_bucket_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserMistake, match="into a folder of this machine"):
+        export(finished(tmp_path / "out"), "jsonl", Path("s3://bucket/exports"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_leaves_the_older_files(tmp_path: Path) -> None:
+    out, to = finished(tmp_path / "out"), tmp_path / "to"
+    export(out, "openai-batch", to)
+    before = {path.name: path.read_bytes() for path in to.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(UserMistake, match=r"cannot write into .*to \(File too large\)"):
+            export(out, "openai-batch", to)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in to.iterdir()} == before
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
