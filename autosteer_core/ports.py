@@ -1,8 +1,10 @@
 """What the core asks of the outside world: a clock, a queue of parts, a store of bytes, a source of items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from autosteer_core.cutting import Stretch
+from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Item, Lease, Part, QueueCounts
 
 
@@ -85,10 +87,18 @@ class BlobStore(Protocol):
 
 
 class ManifestReader(Protocol):
-    """A table of items, fixed once planned."""
+    """A table of items, fixed once planned; no reader keeps more than a byte of memory a row."""
 
     def files(self) -> Sequence[tuple[str, int, str]]:
         """(file name, number of rows, SHA-256 of the contents) for every file, in order."""
+        ...
+
+    def row_ids(self) -> RowIds:
+        """The sum over all rows of where they are and which id their item has, for the seal to compare with."""
+        ...
+
+    def stretches(self, name: str) -> Iterable[Stretch]:
+        """What the rows of a file are estimated to cost, in order: for cutting it into parts."""
         ...
 
     def items(self, part: Part) -> Iterator[Item]:

@@ -2,20 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autosteer_core.cutting import RULE, Stretch, cut
 from autosteer_core.errors import UserMistake
+from autosteer_core.parts import Parts
 from autosteer_core.ports import BlobStore
-from autosteer_core.values import Part, PartId
 
 RECORD = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Identity of a run: equal inputs and settings give an equal `run_id`, anything else is another run."""
+    """Identity of a run: equal inputs and settings give an equal `run_id`, anything else is another run.
+
+    Inputs are the bytes of the manifest's files. A picture that a row names by its path is not among them: if it
+    changes behind its path, no run notices, and rows that are still to come are judged by what is there then.
+    """
 
     kind: str
     manifest: str
@@ -31,6 +36,7 @@ class Run:
             "files": [list(entry) for entry in self.files],
             "bundle_id": self.bundle_id,
             "settings": dict(self.settings),
+            "cut": RULE,
         }
 
     @property
@@ -43,21 +49,17 @@ class Run:
         """Rows of the whole manifest."""
         return sum(rows for _, rows, _ in self.files)
 
-    def parts(self, rows_per_part: int) -> list[Part]:
-        """Consecutive row ranges within each file; the same run always gives the same parts."""
-        return [
-            Part(
-                PartId(f"{self.run_id}-{number:03d}-{start:09d}"),
-                name,
-                start,
-                min(start + rows_per_part, rows),
-            )
-            for number, (name, rows, _) in enumerate(self.files)
-            for start in range(0, rows, rows_per_part)
-        ]
+    def parts(self, rows_per_part: int, stretches: Callable[[str], Iterable[Stretch]] | None = None) -> Parts:
+        """Consecutive row ranges within each file; the same run always gives the same parts.
+
+        `stretches` tells of each file what its rows cost (`ManifestReader.stretches`); without it all cost the same.
+        """
+        told = stretches or {name: [Stretch(rows, rows)] for name, rows, _ in self.files}.__getitem__
+        return Parts(self.run_id, ((name, cut(told(name), rows_per_part)) for name, _, _ in self.files))
 
 
 _UNKNOWN = "unknown"
+_SAID = {"files": "manifest contents", "bundle_id": "bundle_id", "cut": "how this version cuts parts"}
 
 
 def take_over(store: BlobStore, run: Run) -> bool:
@@ -102,8 +104,8 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     if found.get("kind") != wanted["kind"]:
         return [f"kind ({found.get('kind')} there, {wanted['kind']} now)"]
     settings = _unequal(found.get("settings", {}), wanted["settings"])
-    others = [name for name in ("files", "bundle_id") if found.get(name) != wanted[name]]
-    return [*("manifest contents" if name == "files" else name for name in others), *settings]
+    others = [said for name, said in _SAID.items() if found.get(name) != wanted[name]]
+    return [*others, *settings]
 
 
 def _unequal(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:

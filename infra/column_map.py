@@ -1,6 +1,6 @@
 """Which columns of a manifest mean what."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from autosteer_core.errors import UserMistake
@@ -27,6 +27,11 @@ class ColumnMap:
         if unknown:
             raise UserMistake(f"column map: {', '.join(unknown)} is not one of {', '.join(known)}")
         return cls(**mapping)
+
+    def named_in(self, found: Iterable[str]) -> list[str]:
+        """Those of the manifest's columns that mean something to us."""
+        wanted = {getattr(self, field.name) for field in fields(self)}
+        return [name for name in found if name in wanted]
 
     def present_in(self, found: list[str], where: str) -> dict[str, str]:
         """Our name -> the manifest's, for the columns that are there; refuses a table that lacks one."""

@@ -1,6 +1,9 @@
-"""What a file looks like from its first bytes, for an error that helps."""
+"""What a file is from its first bytes: a manifest of a kind, or something that an error should name."""
 
 HEAD_BYTES = 512
+
+PARQUET, JSON_LINES = "parquet", "jsonl"
+SUFFIXES = {".parquet": PARQUET, ".pq": PARQUET, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".manifest": JSON_LINES}
 
 _MAGICS = [
     (b"PAR1", "a Parquet file"),
@@ -28,3 +31,8 @@ def looks_like(head: bytes) -> str:
     if start.startswith((b"{", b"[")):
         return "JSON"
     return "unknown binary data" if b"\0" in head else "plain text such as CSV"
+
+
+def row_kind(head: bytes) -> str | None:
+    """The kind of manifest that starts like this, or None."""
+    return {"a Parquet file": PARQUET, "JSON": JSON_LINES}.get(looks_like(head))

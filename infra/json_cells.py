@@ -1,12 +1,11 @@
 """The cells of a row that came as a JSON object."""
 
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 
 from autosteer_core.errors import BadItem
 from infra.column_map import ColumnMap
-from infra.row_to_item import MAX_IMAGE_BYTES, RowCells, checked_image
+from infra.encoded_image import decoded_image
+from infra.row_to_item import RowCells, checked_image
 
 ReadImage = Callable[[str], bytes]
 
@@ -44,10 +43,4 @@ def _image(value: object, read_image: ReadImage) -> bytes:
         raise BadItem("E_FIELD_TYPE", f"an image must be base64 or a path, it is {type(value).__name__}")
     if not value.startswith("data:") and "." in value:
         return read_image(value)
-    encoded = value.partition(",")[2] if value.startswith("data:") else value
-    if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
-    try:
-        return b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadItem("E_IMAGE_BASE64", f"an image is neither base64 nor a path with a suffix: {error}") from error
+    return decoded_image(value)

@@ -51,7 +51,7 @@ class LocalFiles:
             ) from error
 
     def image(self, path: str) -> bytes:
-        file = (self._root / _confined(path)).resolve()
+        file = self._resolved(_confined(path))
         if not file.is_relative_to(self._root.resolve()):
             raise BadItem("E_PATH_OUTSIDE_ROOT", f"image {path!r} leads out of the manifest's folder")
         if not file.is_file():  # a pipe or a device could be read for ever
@@ -64,6 +64,12 @@ class LocalFiles:
 
     def describe(self, name: str) -> str:
         return str(self._root / name)
+
+    def _resolved(self, path: str) -> Path:
+        try:
+            return (self._root / path).resolve()
+        except (OSError, RuntimeError) as error:  # links that lead in a circle
+            raise BadItem("E_IMAGE_MISSING", f"image {path!r} cannot be found: {error}") from error
 
 
 class StoredFiles:
@@ -83,7 +89,11 @@ class StoredFiles:
         return BytesIO(self._latest[1])
 
     def image(self, path: str) -> bytes:
-        key = _confined(path)
+        """By its path, or by its whole address below the manifest's own."""
+        below = path.removeprefix(f"{self._store.describe()}/")
+        if below.startswith("s3://"):
+            raise BadItem("E_PATH_OUTSIDE_ROOT", f"image {path!r:.200} does not lie below {self._store.describe()}")
+        key = _confined(below)
         try:
             return self._store.get(key)
         except KeyError:
@@ -100,4 +110,6 @@ def _confined(path: str) -> str:
     try:
         return checked_key(path.removeprefix("./"))
     except UserMistake as error:
-        raise BadItem("E_PATH_OUTSIDE_ROOT", f"image path is not below the manifest's folder: {error}") from error
+        raise BadItem(
+            "E_PATH_OUTSIDE_ROOT", f"image path {path!r:.200} is not a plain path below the manifest's folder"
+        ) from error

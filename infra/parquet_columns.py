@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from autosteer_core.errors import BadItem, UserMistake
+from infra.encoded_image import decoded_image
 from infra.row_to_item import MAX_ID_CHARS, MAX_IMAGE_BYTES, RowCells, checked_image
 
 _UTF8_BYTES_PER_CHAR = 4
@@ -61,13 +62,20 @@ def _text(cell: Any, max_chars: int) -> str | None:
 
 
 def _image(cell: Any, read_image: ReadImage) -> bytes | None:
-    """The encoded bytes of a binary cell, or of a {bytes, path} struct as Hugging Face writes it."""
+    """The encoded bytes of a binary cell or of a {bytes, path} struct as Hugging Face writes it; a text is a path."""
+    if cell.is_valid and _is_text(cell.type):
+        return _image_at(cell, read_image)
     if not cell.is_valid or not pt.is_struct(cell.type):
         return _bytes(cell)
     data = _bytes(cell["bytes"])
     if data is None and "path" in cell and cell["path"].is_valid:
-        return read_image(cell["path"].as_py())
+        return _image_at(cell["path"], read_image)
     return data
+
+
+def _image_at(cell: Any, read_image: ReadImage) -> bytes:
+    path = _text(cell, MAX_IMAGE_BYTES) or ""
+    return decoded_image(path) if path.startswith("data:") else read_image(path)
 
 
 def _bytes(cell: Any) -> bytes | None:
@@ -89,6 +97,8 @@ def _is_text_or_whole(found: Any) -> bool:
 
 
 def _is_image(found: Any) -> bool:
+    if _is_text(found):
+        return True
     if pt.is_struct(found):
         fields = {found.field(index).name: found.field(index).type for index in range(found.num_fields)}
         path = fields.get("path")
@@ -110,8 +120,8 @@ _ID = ("a string or a whole number", _is_text_or_whole)
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "id": _ID,
     "text": ("a string", _is_text),
-    "image": ("binary or a struct of bytes and path", _is_image),
-    "images": ("a list of binary or of structs of bytes and path", _is_image_list),
+    "image": ("binary, a path or a struct of bytes and path", _is_image),
+    "images": ("a list of binary, of paths or of structs of bytes and path", _is_image_list),
     "label": ("a string", _is_text),
     "group": _ID,
     "pair": _ID,

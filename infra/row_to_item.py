@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Annotation, Flaw, Item, Label
@@ -24,15 +25,30 @@ class RowPlace:
 
 def row_place(row: int, source: str, names: Sequence[str]) -> RowPlace:
     """The place of a row of one of the files `names`; generated ids differ between files."""
-    return RowPlace(row, f"row-{row}" if len(names) == 1 else f"{source}:row-{row}")
+    return RowPlace(row, f"{id_stem(source, names)}{row}")
+
+
+def id_stem(source: str, names: Sequence[str]) -> str:
+    """What the generated ids of a file begin with; the row's number follows."""
+    return "row-" if len(names) == 1 else f"{source}:row-"
+
+
+def is_id(found: str | None) -> TypeGuard[str]:
+    """Whether a row may bear this id; another row gets a generated one, and a flaw that says so."""
+    return bool(found and len(found) <= MAX_ID_CHARS and found.isprintable() and not found.isspace())
+
+
+def _no_limit() -> int | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class RowCells:
-    """A row's cells by our column names: texts, and the encoded images in order."""
+    """A row's cells by our column names: texts, the encoded images in order, the most tokens of its answer."""
 
     text: ReadText
     images: Callable[[], Iterable[bytes]]
+    max_new_tokens: Callable[[], int | None] = _no_limit
 
 
 def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
@@ -45,9 +61,10 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         images = tuple(cells.images())
         if not text.strip() and not images:
             raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image")
+        most = cells.max_new_tokens()
     except BadItem as error:
         return Item(item_id, "", row=place.row, flaw=error.flaw)
-    return Item(item_id, text, images, place.row, annotation)
+    return Item(item_id, text, images, place.row, annotation, max_new_tokens=most)
 
 
 def flawed(place: RowPlace, flaw: Flaw) -> Item:
@@ -68,7 +85,7 @@ def _item_id(cells: RowCells) -> str:
     found = cells.text("id")
     if found is None or not found.strip():
         raise BadItem("E_ID_EMPTY", "the row has no id")
-    if len(found) > MAX_ID_CHARS or not found.isprintable():
+    if not is_id(found):
         raise BadItem("E_ID_INVALID", f"the id is longer than {MAX_ID_CHARS} or has control characters")
     return found
 

@@ -1,6 +1,6 @@
 """Run a manifest through the pool: plan, take over the output, work, seal. Shared by generate and audit."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -97,7 +97,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
     }
     store = open_store(request.out)
     resumed = take_over(store, run)
-    parts = run.parts(request.settings.rows_per_part)
+    parts = run.parts(request.settings.rows_per_part, manifest.stretches)
     with asked_to_stop() as check:
 
         def told(run: Run, rows_done: int, counts: QueueCounts) -> None:
@@ -123,20 +123,20 @@ def _job(request: Request, bundle: Bundle) -> Job:
     )  # fmt: skip
 
 
-def _most_parts(settings: Settings, left: int) -> int:
+def _most_parts(settings: Settings, left: int, rows_of_one: int) -> int:
     """Parts for one worker at once: what its engine reads ahead, but not more than its share of what is left."""
-    ahead = -(-_READ_AHEAD * settings.slots // settings.rows_per_part) + _OPEN_ENDS
+    ahead = -(-_READ_AHEAD * settings.slots // rows_of_one) + _OPEN_ENDS
     return max(1, min(ahead, -(-left // settings.workers)))
 
 
-def _work(job: Job, run: Run, parts: list[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
+def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
     done = {record.part_id for record in committed(store)} & {part.part_id for part in parts}
     if len(done) == len(parts):
         return
     path, settings = queue_file(job.out, run.run_id), job.settings
     rows = {str(part.part_id): part.rows for part in parts}
     left = len(parts) - len(done)
-    job = replace(job, most_parts=_most_parts(settings, left))
+    job = replace(job, most_parts=_most_parts(settings, left, run.rows // len(parts)))
     with (
         nullcontext(pool) if pool else worker_pool(settings) as workers,
         workers.serving(partial(open_queue, path, settings.max_failures)) as queue,

@@ -233,6 +233,34 @@ def status(
     console.print(table)
 
 
+@app.command("export")
+def export_(
+    out: Annotated[str, typer.Argument(help="output of a finished generate or audit run")],
+    to: Annotated[Path, typer.Option(help="folder for the files; older ones of the same names are replaced")],
+    form: Annotated[str, typer.Option("--format", help="openai-batch or jsonl")] = "openai-batch",
+    as_json: Json = False,
+) -> None:
+    """Write a finished run's rows as OpenAI-batch output and error files, or as JSON lines.
+
+    Refusals are outputs with `finish_reason` content_filter and the text in `refusal`; rows to review and rows that
+    could not be answered are in the error file with a code.
+
+    Example:
+
+        autosteer export runs/monday --format openai-batch --to exports/monday
+
+        autosteer export s3://bucket/audit --format jsonl --to exports/audit
+    """
+    from pipelines.export import export
+
+    made = export(out, form, to)
+    if as_json:
+        _print_json({"folder": made.folder, "lines": made.lines})
+        return
+    said = ", ".join(f"{name} ({lines} lines)" for name, lines in made.lines.items())
+    console.print(f"{said} written to {made.folder}", highlight=False, markup=False)
+
+
 @app.command()
 def suites(as_json: Json = False) -> None:
     """List the shipped suites and every importer: what each set is, its licence, what you must obtain and where.

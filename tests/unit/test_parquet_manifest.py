@@ -182,6 +182,12 @@ def test_a_link_out_of_the_folder_is_not_followed(path: Path, tmp_path_factory: 
     assert codes(read(write(path, {"id": ["a"], "image": [image]}))) == ["E_PATH_OUTSIDE_ROOT"]
 
 
+def test_links_that_lead_in_a_circle_are_a_missing_picture(path: Path) -> None:
+    (path.parent / "one.png").symlink_to("two.png")
+    (path.parent / "two.png").symlink_to("one.png")
+    assert codes(read(write(path, {"id": ["a"], "image": ["one.png"]}))) == ["E_IMAGE_MISSING"]
+
+
 @pytest.mark.parametrize("copies", [{"id": ["a", "b", "a"]}, {"id": [1, 2, 1]}], ids=["texts", "numbers"])
 def test_an_id_given_twice_is_refused_with_both_rows(path: Path, copies: dict[str, Any]) -> None:
     with pytest.raises(UserMistake, match=r"given twice, in row 0 of manifest.parquet and in row 2 of manifest"):
@@ -202,10 +208,9 @@ def test_an_id_given_twice_in_two_files_is_refused(tmp_path: Path) -> None:
         ({"id": ["a"], "b": [1]}, "needs a column text, image or images; it has id, b"),
         ({"id": [1.5], "text": ["x"]}, "column id must be a string or a whole number, it is double"),
         ({"id": ["a"], "text": [1]}, "column text must be a string, it is int64"),
-        ({"id": ["a"], "image": ["x.png"]}, "column image must be binary or a struct of bytes and path"),
-        ({"id": ["a"], "image": [[b"x"]]}, "column image must be binary or a struct"),
+        ({"id": ["a"], "image": [[b"x"]]}, "column image must be binary, a path or a struct"),
         ({"id": ["a"], "images": [b"x"]}, "column images must be a list of binary"),
-        ({"id": ["a"], "image": [{"path": "x.png"}]}, "column image must be binary or a struct"),
+        ({"id": ["a"], "image": [{"path": "x.png"}]}, "column image must be binary, a path or a struct"),
         ({"id": ["a"], "text": ["x"], "label": [1]}, "column label must be a string, it is int64"),
         ({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}, "the manifest has no rows"),
     ],
@@ -228,6 +233,26 @@ def test_a_column_named_on_purpose_must_exist(path: Path) -> None:
         read(address, columns=ColumnMap(label="gt"))
 
 
+@pytest.mark.parametrize(
+    ("column", "each"),
+    [
+        ({"text": "hello"}, 1.0),
+        ({"text": "x" * 12_288}, 3.0),
+        ({"text": "", "image": bytes(192 * 1024)}, 3.0),
+        ({"text": "", "image": {"bytes": bytes(192 * 1024), "path": None}}, 3.0),
+        ({"text": "", "images": [bytes(96 * 1024)] * 2}, 3.0),
+        ({"text": "", "image": bytes(2**20)}, 4.0),
+        ({"text": "", "image": {"bytes": pa.scalar(None, pa.binary()), "path": "1.png"}}, 1.0),
+    ],
+)
+def test_rows_cost_by_the_sizes_of_their_texts_and_pictures(path: Path, column: dict[str, Any], each: float) -> None:
+    columns = {"id": list(range(20)), **{name: [value] * 20 for name, value in column.items()}}
+    manifest = open_manifest(write(path, columns, row_group_size=8, use_dictionary=False))
+    stretches = list(manifest.stretches(path.name))
+    assert [stretch.rows for stretch in stretches] == [8, 8, 4]
+    assert [stretch.cost / stretch.rows for stretch in stretches] == pytest.approx([each] * 3, rel=0.01)
+
+
 def test_a_misspelt_name_of_ours_in_the_column_map_is_refused() -> None:
     with pytest.raises(UserMistake, match="lable is not one of id, text"):
         ColumnMap.of({"lable": "gt"})
@@ -238,7 +263,6 @@ def test_a_misspelt_name_of_ours_in_the_column_map_is_refused() -> None:
     [
         (b"", "looks like an empty file"),
         (b"id,text\na,hello\n", "looks like plain text such as CSV"),
-        (b'{"id": 1}\n', "looks like JSON"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML or HTML page"),
         (b"\x1f\x8b\x08\x00", "gzip archive"),
         (b"PARE" + bytes(40) + b"PARE", "encrypted Parquet"),

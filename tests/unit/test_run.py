@@ -1,13 +1,15 @@
 """Run identity and parts."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autosteer_core.cutting import Stretch
 from autosteer_core.errors import UserMistake
-from autosteer_core.run import RECORD, Run, take_over
+from autosteer_core.run import RECORD, Run, read_record, take_over
 from infra.memory_store import MemoryStore
 
 RUN = Run(
@@ -57,6 +59,25 @@ def test_an_output_of_another_run_is_refused_by_naming_what_differs(other: Run, 
 
     with pytest.raises(UserMistake, match=named):
         take_over(store, other)
+
+
+def test_an_output_whose_parts_were_cut_by_another_rule_is_refused() -> None:
+    store = MemoryStore()
+    take_over(store, RUN)
+    older = {name: value for name, value in read_record(store).items() if name != "cut"}
+    store.put(RECORD, json.dumps(older).encode())
+
+    with pytest.raises(UserMistake, match="differs in how this version cuts parts"):
+        take_over(store, RUN)
+
+
+def test_parts_are_cut_by_what_the_manifest_says_of_their_rows() -> None:
+    stretches = {"items.parquet": [Stretch(30, 30.0), Stretch(40, 160.0)], "more.parquet": [Stretch(5, 5.0)]}
+
+    ranges = [(part.part_id[-13:], part.start, part.stop) for part in RUN.parts(32, stretches.__getitem__)]
+
+    dear = [(f"000-{start:09d}", start, start + 8) for start in range(30, 70, 8)]
+    assert ranges == [("000-000000000", 0, 30), *dear, ("001-000000000", 0, 5)]
 
 
 def test_commits_without_a_record_are_not_taken_over() -> None:

@@ -1,0 +1,107 @@
+"""A manifest made of files: planned file by file, each read as the kind that its content tells."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from autosteer_core.cutting import Stretch
+from autosteer_core.errors import UserMistake
+from autosteer_core.row_ids import RowIds
+from autosteer_core.values import Item, Part
+from infra.duplicate_ids import sum_of_unique_ids
+from infra.file_kind import HEAD_BYTES, SUFFIXES, looks_like, row_kind
+from infra.manifest_files import ManifestFiles, sha256_of
+from infra.manifest_rows import refuse_no_rows
+
+
+class RowSource(Protocol):
+    """Reads the files of one kind, by name."""
+
+    def rows(self, name: str) -> int:
+        """How many; UserMistake if the file cannot be a manifest."""
+        ...
+
+    def ids(self, name: str) -> Iterator[Sequence[str]]:
+        """The ids that the items of all rows will have, in order, some at a time."""
+        ...
+
+    def stretches(self, name: str) -> Iterable[Stretch]:
+        """What the rows cost, in order."""
+        ...
+
+    def items(self, part: Part) -> Iterator[Item]:
+        """The items of a part of one file."""
+        ...
+
+
+class FileManifest:
+    """Plans once, when it is first asked; reading a part needs no plan, so workers make none."""
+
+    def __init__(self, files: ManifestFiles, sources: Mapping[str, RowSource]) -> None:
+        """`sources` reads each kind that `row_kind` knows."""
+        self._files = files
+        self._sources = sources
+        self._kinds: dict[str, str] = {}
+        self._facts: dict[str, tuple[str, int, str]] = {}
+
+    def files(self) -> Sequence[tuple[str, int, str]]:
+        """Also refuses what cannot be served: two kinds, wrong columns, no rows, an id given twice."""
+        self.row_ids()
+        return [self._facts[name] for name in self._files.names]
+
+    def row_ids(self) -> RowIds:
+        return self._planned
+
+    def stretches(self, name: str) -> Iterable[Stretch]:
+        return self._source(name).stretches(name)
+
+    def items(self, part: Part) -> Iterator[Item]:
+        return self._source(part.source).items(part)
+
+    @cached_property
+    def _planned(self) -> RowIds:
+        found = sum_of_unique_ids(self._ids)
+        refuse_no_rows(list(self._facts.values()), self._files)
+        return found
+
+    def _ids(self) -> Iterator[tuple[str, int, Sequence[str]]]:
+        """All that is read of a file is read before the next one: a stored file may have to be fetched for it."""
+        for name in self._files.names:
+            source = self._source(name)
+            self._refuse_two_kinds()
+            if name not in self._facts:
+                self._facts[name] = (name, source.rows(name), self._digest(name))
+            first = 0
+            for ids in source.ids(name):
+                yield name, first, ids
+                first += len(ids)
+
+    def _digest(self, name: str) -> str:
+        with self._files.open(name) as file:
+            return sha256_of(file)
+
+    def _source(self, name: str) -> RowSource:
+        if name not in self._kinds:
+            with self._files.open(name) as file:
+                head = file.read(HEAD_BYTES)
+            self._kinds[name] = _kind(name, head, self._files.describe)
+        return self._sources[self._kinds[name]]
+
+    def _refuse_two_kinds(self) -> None:
+        if len(set(self._kinds.values())) > 1:
+            odd = list(self._kinds)[-1]
+            raise UserMistake(
+                f"the manifest holds both Parquet and JSON lines, {self._files.describe(odd)} is the first that "
+                "differs: keep one kind in a manifest"
+            )
+
+
+def _kind(name: str, head: bytes, describe: Callable[[str], str]) -> str:
+    """By the first bytes, and by the suffix if they say nothing: its reader will say what is wrong."""
+    kind = row_kind(head) or SUFFIXES.get(PurePosixPath(name).suffix)
+    if kind is None:
+        raise UserMistake(
+            f"{describe(name)} looks like {looks_like(head)}: a manifest is a Parquet file or a file of JSON lines"
+        )
+    return kind

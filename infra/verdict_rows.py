@@ -1,0 +1,18 @@
+"""Committed rows as plain values, with the versions that made them: for writing them in another form."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+from infra.parquet_file import opened_parquet
+
+_MAPS = ("compared", "beside")
+_ROWS_PER_BATCH = 256
+
+
+def rows_from_parquet(data: bytes) -> Iterator[dict[str, Any]]:
+    """Column name -> value for every row in order; whatever columns there are, so that older outputs read too."""
+    with opened_parquet(BytesIO(data), "a file of verdicts") as file:
+        for batch in file.iter_batches(_ROWS_PER_BATCH):
+            for row in batch.to_pylist():
+                yield row | {name: dict(row[name]) for name in _MAPS if row.get(name) is not None}
