@@ -8,10 +8,10 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from autosteer_core.errors import AutosteerError
+from autosteer_core.errors import AutosteerError, LeaseLost
 from autosteer_core.ports import BlobStore
 from autosteer_core.values import Lease, Part, Verdict
 
@@ -37,6 +37,19 @@ class CommitRecord:
     rows_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class SplitRecord:
+    """That a part is decided in halves, each with a record of its own."""
+
+    part_id: str
+    token: int
+    split: list[list[int]]
+    reason: str
+
+
+Record = CommitRecord | SplitRecord
+
+
 def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes) -> bool:
     """Publish `data` (the encoded verdicts) for the leased part; False if another attempt was first.
 
@@ -58,10 +71,55 @@ def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], dat
         rows_hash=rows_hash(part, [verdict.row for verdict in verdicts]),
     )
     store.put_if_absent(key, data)
-    if store.put_if_absent(f"commits/{part.part_id}.json", json.dumps(asdict(record)).encode()):
+    if _decide(store, record):
         return True
     store.delete(key)
     return False
+
+
+def split_part(store: BlobStore, lease: Lease, reason: str) -> list[Part]:
+    """Decide that the leased part is done in halves; safe to repeat.
+
+    Raises:
+        LeaseLost: it is committed already, by a worker that was thought dead.
+    """
+    part = lease.part
+    halves = part.halves()
+    split = SplitRecord(part.part_id, lease.token, [[half.start, half.stop] for half in halves], reason)
+    if not _decide(store, split) and isinstance(fate(store, part), CommitRecord):
+        raise LeaseLost(f"part {part.part_id} is committed, and cannot be halved any more")
+    return list(halves)
+
+
+def fate(store: BlobStore, part: Part) -> Record | None:
+    """What is decided of the part, for good, whatever a queue says; None where nothing is."""
+    try:
+        return _parsed(store.get(_slot(part.part_id)))
+    except KeyError:
+        return None
+
+
+def leaves(records: Mapping[str, Record], parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts with every one that is split replaced by its halves, in the order of their rows."""
+    for part in parts:
+        if isinstance(records.get(part.part_id), SplitRecord):
+            yield from leaves(records, part.halves())
+        else:
+            yield part
+
+
+def _slot(part_id: str) -> str:
+    """The one key that decides a part: who puts first, wins."""
+    return f"commits/{part_id}.json"
+
+
+def _decide(store: BlobStore, record: Record) -> bool:
+    return store.put_if_absent(_slot(record.part_id), json.dumps(asdict(record)).encode())
+
+
+def _parsed(data: bytes) -> Record:
+    values = json.loads(data)
+    return SplitRecord(**values) if "split" in values else CommitRecord(**values)
 
 
 def rows_hash(part: Part, rows: Sequence[int]) -> str:
@@ -69,16 +127,19 @@ def rows_hash(part: Part, rows: Sequence[int]) -> str:
     return hashlib.sha256(json.dumps([part.source, sorted(rows)]).encode()).hexdigest()
 
 
+def read_records(store: BlobStore, seen: set[str] | None = None) -> Iterator[Record]:
+    """Every record whose key is not among those `seen`, which it joins."""
+    seen = set() if seen is None else seen
+    for key in store.keys("commits/"):
+        if key not in seen:
+            record = _parsed(store.get(key))
+            seen.add(key)
+            yield record
+
+
 def committed(store: BlobStore) -> Iterator[CommitRecord]:
     """Every commit record, by part id."""
-    for key in store.keys("commits/"):
-        yield CommitRecord(**json.loads(store.get(key)))
-
-
-def is_committed(store: BlobStore, part: Part) -> bool:
-    """Whether the part's commit record exists: then its work is done, whatever a queue says."""
-    key = f"commits/{part.part_id}.json"
-    return key in store.keys(key)
+    return (record for record in read_records(store) if isinstance(record, CommitRecord))
 
 
 def seal(store: BlobStore, parts: Sequence[Part]) -> list[CommitRecord]:
@@ -87,7 +148,9 @@ def seal(store: BlobStore, parts: Sequence[Part]) -> list[CommitRecord]:
     Raises:
         NotConserved: a part is missing, foreign, or holds other rows than it should.
     """
-    records = {record.part_id: record for record in committed(store)}
+    known = {record.part_id: record for record in read_records(store)}
+    parts = list(leaves(known, parts))
+    records = {part_id: record for part_id, record in known.items() if isinstance(record, CommitRecord)}
     wanted = {str(part.part_id): part for part in parts}
     if records.keys() != wanted.keys():
         missing, foreign = len(wanted.keys() - records.keys()), len(records.keys() - wanted.keys())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autosteer_core.commit import SUCCESS, NotConserved, commit_part, committed, is_committed, read_part, seal
+from autosteer_core.commit import SUCCESS, NotConserved, commit_part, committed, fate, read_part, seal
 from autosteer_core.values import Action, Lease, Part, PartId, Verdict
 from infra.memory_store import MemoryStore
 
@@ -24,7 +24,7 @@ def test_a_committed_part_can_be_read_back() -> None:
     [record] = committed(store)
     assert read_part(store, record) == b"data"
     assert record.actions == {"answer": 3}
-    assert is_committed(store, PART)
+    assert fate(store, PART) is not None
 
 
 def test_the_second_attempt_is_refused_and_leaves_nothing() -> None:
