@@ -8,11 +8,12 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from autosteer_core.errors import AutosteerError
+from autosteer_core.errors import AutosteerError, LeaseLost
 from autosteer_core.ports import BlobStore
+from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Lease, Part, Verdict
 
 SUCCESS = "_SUCCESS"
@@ -25,7 +26,7 @@ class NotConserved(AutosteerError):
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """What was committed for a part: where it lies, how to check it, and what it holds."""
+    """What was committed for a part: where it lies, how to check it, and what it holds; `ids` is a RowIds' total."""
 
     part_id: str
     token: int
@@ -34,7 +35,20 @@ class CommitRecord:
     bytes: int
     rows: int
     actions: dict[str, int]
-    rows_hash: str
+    ids: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRecord:
+    """That a part is decided in halves, each with a record of its own."""
+
+    part_id: str
+    token: int
+    split: list[list[int]]
+    reason: str
+
+
+Record = CommitRecord | SplitRecord
 
 
 def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes) -> bool:
@@ -55,53 +69,101 @@ def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], dat
         bytes=len(data),
         rows=len(verdicts),
         actions=dict(sorted(Counter(str(verdict.action) for verdict in verdicts).items())),
-        rows_hash=rows_hash(part, [verdict.row for verdict in verdicts]),
+        ids=str(RowIds.of(part.source, ((verdict.row, verdict.item_id) for verdict in verdicts))),
     )
     store.put_if_absent(key, data)
-    if store.put_if_absent(f"commits/{part.part_id}.json", json.dumps(asdict(record)).encode()):
+    if _decide(store, record):
         return True
     store.delete(key)
     return False
 
 
-def rows_hash(part: Part, rows: Sequence[int]) -> str:
-    """Identity of a set of rows of one file, whatever their order."""
-    return hashlib.sha256(json.dumps([part.source, sorted(rows)]).encode()).hexdigest()
+def split_part(store: BlobStore, lease: Lease, reason: str) -> list[Part]:
+    """Decide that the leased part is done in halves; safe to repeat.
+
+    Raises:
+        LeaseLost: it is committed already, by a worker that was thought dead.
+    """
+    part = lease.part
+    halves = part.halves()
+    split = SplitRecord(part.part_id, lease.token, [[half.start, half.stop] for half in halves], reason)
+    if not _decide(store, split) and isinstance(fate(store, part), CommitRecord):
+        raise LeaseLost(f"part {part.part_id} is committed, and cannot be halved any more")
+    return list(halves)
+
+
+def fate(store: BlobStore, part: Part) -> Record | None:
+    """What is decided of the part, for good, whatever a queue says; None where nothing is."""
+    try:
+        return _parsed(store.get(_slot(part.part_id)))
+    except KeyError:
+        return None
+
+
+def leaves(records: Mapping[str, Record], parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts with every one that is split replaced by its halves, in the order of their rows."""
+    for part in parts:
+        if isinstance(records.get(part.part_id), SplitRecord):
+            yield from leaves(records, part.halves())
+        else:
+            yield part
+
+
+def _slot(part_id: str) -> str:
+    """The one key that decides a part: who puts first, wins."""
+    return f"commits/{part_id}.json"
+
+
+def _decide(store: BlobStore, record: Record) -> bool:
+    return store.put_if_absent(_slot(record.part_id), json.dumps(asdict(record)).encode())
+
+
+def _parsed(data: bytes) -> Record:
+    values = json.loads(data)
+    return SplitRecord(**values) if "split" in values else CommitRecord(**values)
+
+
+def read_records(store: BlobStore, seen: set[str] | None = None) -> Iterator[Record]:
+    """Every record whose key is not among those `seen`, which it joins."""
+    seen = set() if seen is None else seen
+    for key in store.keys("commits/"):
+        if key not in seen:
+            record = _parsed(store.get(key))
+            seen.add(key)
+            yield record
 
 
 def committed(store: BlobStore) -> Iterator[CommitRecord]:
     """Every commit record, by part id."""
-    for key in store.keys("commits/"):
-        yield CommitRecord(**json.loads(store.get(key)))
+    return (record for record in read_records(store) if isinstance(record, CommitRecord))
 
 
-def is_committed(store: BlobStore, part: Part) -> bool:
-    """Whether the part's commit record exists: then its work is done, whatever a queue says."""
-    key = f"commits/{part.part_id}.json"
-    return key in store.keys(key)
+def seal(store: BlobStore, parts: Sequence[Part], ids: RowIds) -> list[CommitRecord]:
+    """Check that the output has the `ids` that the manifest has, then write the list of parts and `_SUCCESS`.
 
-
-def seal(store: BlobStore, parts: Sequence[Part]) -> list[CommitRecord]:
-    """Check conservation, then write the list of parts for readers and `_SUCCESS`; safe to repeat.
+    Safe to repeat. Readers follow the list: what it does not name was never published.
 
     Raises:
         NotConserved: a part is missing, foreign, or holds other rows than it should.
     """
-    records = {record.part_id: record for record in committed(store)}
+    known = {record.part_id: record for record in read_records(store)}
+    parts = list(leaves(known, parts))
+    records = {part_id: record for part_id, record in known.items() if isinstance(record, CommitRecord)}
     wanted = {str(part.part_id): part for part in parts}
     if records.keys() != wanted.keys():
         missing, foreign = len(wanted.keys() - records.keys()), len(records.keys() - wanted.keys())
         raise NotConserved(f"{missing} parts are missing and {foreign} are foreign: run the same command again")
     for part_id, part in wanted.items():
         record = records[part_id]
-        rows = list(range(part.start, part.stop))
-        if (
-            record.rows != part.rows
-            or record.rows_hash != rows_hash(part, rows)
-            or sum(record.actions.values()) != part.rows
-        ):
+        if record.rows != part.rows or sum(record.actions.values()) != part.rows:
             raise NotConserved(f"part {part_id} has {part.rows} input rows, its commit record says {record.rows}")
     ordered = [records[str(part.part_id)] for part in parts]
+    found = sum((RowIds(record.rows, int(record.ids, 16)) for record in ordered), RowIds())
+    if found != ids:
+        raise NotConserved(
+            f"{store.describe()} holds {found.rows} rows with ids {found}, the manifest has {ids.rows} with {ids}: "
+            "the manifest changed while the run was going on; run it again with an empty --out"
+        )
     store.put_if_absent(SEALED, json.dumps({"parts": [asdict(record) for record in ordered]}, indent=1).encode())
     store.put_if_absent(SUCCESS, b"")
     return ordered

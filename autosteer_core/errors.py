@@ -27,6 +27,10 @@ class TryAgain(AutosteerError):
     """The part may succeed later: release it to the queue."""
 
 
+class Unreachable(TryAgain):
+    """What all parts depend on does not answer: wait for it, and count that against nobody."""
+
+
 class LeaseLost(AutosteerError):
     """Another worker owns the part now, or it is finished: drop it and write nothing."""
 

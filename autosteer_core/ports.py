@@ -5,7 +5,7 @@ from typing import Protocol
 
 from autosteer_core.cutting import Stretch
 from autosteer_core.row_ids import RowIds
-from autosteer_core.values import Item, Lease, Part, QueueCounts
+from autosteer_core.values import Cause, Item, Lease, Part, QueueCounts
 
 
 class Clock(Protocol):
@@ -26,7 +26,10 @@ class PartQueue(Protocol):
         ...
 
     def claim(self, worker: str, seconds: float, limit: int = 1) -> list[Lease]:
-        """Lease up to `limit` parts that are ready or whose lease expired, oldest first, in one transaction."""
+        """Lease up to `limit` parts that are ready or whose lease expired, oldest first, in one transaction.
+
+        A lease that expired counts as a crash of its part: its worker died or stands still.
+        """
         ...
 
     def renew(self, lease: Lease, seconds: float) -> Lease:
@@ -37,12 +40,24 @@ class PartQueue(Protocol):
         """Finish the part for good; raises LeaseLost if the lease is void."""
         ...
 
-    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
-        """Give the part back; `failed` counts towards burying, a shutdown does not. Raises LeaseLost."""
+    def split(self, lease: Lease, halves: Sequence[Part]) -> None:
+        """Put the halves in the part's place, in one transaction; halves that are known stay. Raises LeaseLost."""
+        ...
+
+    def release(self, lease: Lease, reason: str, cause: Cause) -> None:
+        """Give the part back; failures count towards burying, crashes are counted apart. Raises LeaseLost."""
         ...
 
     def bury(self, lease: Lease, reason: str) -> None:
         """Set the part aside with its reason: it is never claimed again. Raises LeaseLost."""
+        ...
+
+    def reopen(self, part_ids: Sequence[str] | None = None) -> int:
+        """Make parts that were set aside ready again, None all of them, with nothing counted; returns how many."""
+        ...
+
+    def buried(self) -> dict[str, str]:
+        """Part id -> reason of every part set aside, oldest first."""
         ...
 
     def claims(self, part_id: str) -> int:

@@ -10,6 +10,9 @@ BundleId = NewType("BundleId", str)
 Fingerprint = NewType("Fingerprint", str)
 
 
+HALF = "."  # in a part's id, before each halving
+
+
 class Label(StrEnum):
     """What a person said about an item; never what the probe said."""
 
@@ -34,6 +37,14 @@ class Modality(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     TEXT_AND_IMAGE = "text+image"
+
+
+class Cause(StrEnum):
+    """Why a part goes back to the queue: what it met, the death of its worker, or neither."""
+
+    FAILURE = "failure"
+    CRASH = "crash"
+    SHUTDOWN = "shutdown"
 
 
 class Pooling(StrEnum):
@@ -128,25 +139,43 @@ class Part:
         """Number of rows, by position; empty parts do not exist."""
         return self.stop - self.start
 
+    @property
+    def halvings(self) -> int:
+        """How often it was halved; the id tells, so that a lost queue takes nothing along."""
+        return self.part_id.count(HALF)
+
+    def halves(self) -> "tuple[Part, Part]":
+        """Both halves, the first no longer than the second; a part of one row has none."""
+        middle = (self.start + self.stop) // 2
+        return self._piece(self.start, middle), self._piece(middle, self.stop)
+
+    def _piece(self, start: int, stop: int) -> "Part":
+        return Part(PartId(f"{self.part_id}{HALF}{start}-{stop}"), self.source, start, stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to finish a part until `expires_at` (queue clock, seconds); `token` grows with every claim."""
+    """The right to finish a part until `expires_at` (queue clock, seconds); `token` grows with every claim.
+
+    `crashes` counts the workers that died, or let their lease expire, while they had this very part.
+    """
 
     part: Part
     token: int
     worker: str
     expires_at: float
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many parts are in each state; they add up to the number of parts added."""
+    """How many parts are in each state; they add up to the number of parts added, halves among them."""
 
     ready: int = 0
     leased: int = 0
     done: int = 0
     buried: int = 0
+    split: int = 0
 
     @property
     def unfinished(self) -> int:

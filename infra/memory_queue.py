@@ -1,11 +1,11 @@
 """A part queue in a dictionary: the reference that the durable queues must agree with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import Clock
-from autosteer_core.values import Lease, Part, QueueCounts
+from autosteer_core.values import Cause, Lease, Part, QueueCounts
 from infra.part_conflict import conflicting_part
 
 
@@ -17,6 +17,7 @@ class _Entry:
     worker: str = ""
     expires_at: float = 0.0
     fail_count: int = 0
+    crash_count: int = 0
     reason: str = ""
 
 
@@ -47,23 +48,31 @@ class MemoryQueue:
         now = self._clock.now()
         free = [entry for entry in self._entries.values() if _is_free(entry, now)]
         for entry in free[:limit]:
+            entry.crash_count += entry.state == "leased"
             entry.state, entry.worker, entry.expires_at = "leased", worker, now + seconds
             entry.token += 1
-        return [Lease(entry.part, entry.token, worker, now + seconds) for entry in free[:limit]]
+        return [Lease(entry.part, entry.token, worker, now + seconds, entry.crash_count) for entry in free[:limit]]
 
     def renew(self, lease: Lease, seconds: float) -> Lease:
         entry = self._fenced(lease)
         entry.expires_at = self._clock.now() + seconds
-        return Lease(lease.part, lease.token, lease.worker, entry.expires_at)
+        return replace(lease, expires_at=entry.expires_at)
 
     def complete(self, lease: Lease) -> None:
         self._fenced(lease).state = "done"
 
-    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
+    def split(self, lease: Lease, halves: Sequence[Part]) -> None:
         entry = self._fenced(lease)
-        entry.fail_count += failed
+        self.add(halves)
+        entry.state = "split"
+
+    def release(self, lease: Lease, reason: str, cause: Cause) -> None:
+        entry = self._fenced(lease)
+        entry.fail_count += cause is Cause.FAILURE
+        entry.crash_count += cause is Cause.CRASH
         entry.reason = reason
-        entry.state = "buried" if failed and entry.fail_count >= self._max_failures else "ready"
+        given_up = cause is Cause.FAILURE and entry.fail_count >= self._max_failures
+        entry.state = "buried" if given_up else "ready"
 
     def bury(self, lease: Lease, reason: str) -> None:
         entry = self._fenced(lease)
@@ -72,13 +81,23 @@ class MemoryQueue:
     def claims(self, part_id: str) -> int:
         return self._entries[part_id].token
 
+    def reopen(self, part_ids: Sequence[str] | None = None) -> int:
+        found = [
+            entry
+            for part_id, entry in self._entries.items()
+            if entry.state == "buried" and (part_ids is None or part_id in part_ids)
+        ]
+        for entry in found:
+            entry.state, entry.fail_count, entry.crash_count = "ready", 0, 0
+        return len(found)
+
     def buried(self) -> dict[str, str]:
         """Part id -> reason of every part set aside, oldest first."""
         return {id_: entry.reason for id_, entry in self._entries.items() if entry.state == "buried"}
 
     def counts(self) -> QueueCounts:
         states = [entry.state for entry in self._entries.values()]
-        return QueueCounts(*(states.count(state) for state in ("ready", "leased", "done", "buried")))
+        return QueueCounts(*(states.count(state) for state in ("ready", "leased", "done", "buried", "split")))
 
     def close(self) -> None:
         """Nothing to let go of."""

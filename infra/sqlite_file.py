@@ -9,7 +9,7 @@ import apsw
 from autosteer_core.errors import TryAgain, UserMistake
 from infra.sqlite_version import refuse_unsafe_sqlite
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x41535131  # "ASQ1": tells our file from any other SQLite database
 _SCHEMA = f"""
 CREATE TABLE part (
@@ -18,11 +18,12 @@ CREATE TABLE part (
     source TEXT NOT NULL,
     start INTEGER NOT NULL,
     stop INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'buried')),
+    state TEXT NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'buried', 'split')),
     token INTEGER NOT NULL DEFAULT 0,
     worker TEXT NOT NULL DEFAULT '',
     expires_at REAL NOT NULL DEFAULT 0,
     fail_count INTEGER NOT NULL DEFAULT 0,
+    crash_count INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX part_open ON part (position) WHERE state IN ('ready', 'leased');

@@ -1,12 +1,13 @@
 """A part queue in one SQLite file, for one machine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import Clock
-from autosteer_core.values import Lease, Part, PartId, QueueCounts
+from autosteer_core.values import Cause, Lease, Part, PartId, QueueCounts
 from infra.part_conflict import conflicting_part
 from infra.sqlite_file import open_queue_file, plain_errors
 
@@ -15,19 +16,22 @@ from infra.sqlite_file import open_queue_file, plain_errors
 _FENCE = "WHERE part_id = :part_id AND token = :token AND worker = :worker AND state = 'leased'"
 
 _CLAIM = """
-UPDATE part SET state = 'leased', token = token + 1, worker = :worker, expires_at = :now + :seconds
+UPDATE part SET crash_count = crash_count + (state = 'leased'), state = 'leased', token = token + 1,
+    worker = :worker, expires_at = :now + :seconds
 WHERE position IN (
     SELECT position FROM part
     WHERE state IN ('ready', 'leased') AND (state = 'ready' OR expires_at <= :now)
     ORDER BY position LIMIT :limit
 )
-RETURNING position, part_id, source, start, stop, token, expires_at
+RETURNING position, part_id, source, start, stop, token, expires_at, crash_count
 """
 
 _RELEASE = """
-SET fail_count = fail_count + :failed, reason = :reason,
+SET fail_count = fail_count + :failed, crash_count = crash_count + :crashed, reason = :reason,
     state = CASE WHEN :failed AND fail_count + 1 >= :max_failures THEN 'buried' ELSE 'ready' END
 """
+
+_REOPEN = "UPDATE part SET state = 'ready', fail_count = 0, crash_count = 0 WHERE part_id = ? AND state = 'buried'"
 
 _INSERT = """
 INSERT INTO part (part_id, source, start, stop) VALUES (?, ?, ?, ?) ON CONFLICT (part_id) DO NOTHING
@@ -69,20 +73,27 @@ class SqliteQueue:
             }
             rows = sorted(self._rows(_CLAIM, args))  # RETURNING promises no order
         return [
-            Lease(Part(PartId(part_id), source, start, stop), token, worker, expires_at)
-            for _, part_id, source, start, stop, token, expires_at in rows
+            Lease(Part(PartId(part_id), source, start, stop), token, worker, expires_at, crashes)
+            for _, part_id, source, start, stop, token, expires_at, crashes in rows
         ]
 
     def renew(self, lease: Lease, seconds: float) -> Lease:
         expires_at = self._clock.now() + seconds
         self._fenced("SET expires_at = :expires_at", lease, expires_at=expires_at)
-        return Lease(lease.part, lease.token, lease.worker, expires_at)
+        return replace(lease, expires_at=expires_at)
 
     def complete(self, lease: Lease) -> None:
         self._fenced("SET state = 'done'", lease)
 
-    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
-        self._fenced(_RELEASE, lease, reason=reason, failed=int(failed), max_failures=self._max_failures)
+    def split(self, lease: Lease, halves: Sequence[Part]) -> None:
+        with plain_errors(self._path), self._db:
+            self._change("SET state = 'split'", lease)
+            for half in halves:
+                self._insert(half)
+
+    def release(self, lease: Lease, reason: str, cause: Cause) -> None:
+        counted = {"failed": int(cause is Cause.FAILURE), "crashed": int(cause is Cause.CRASH)}
+        self._fenced(_RELEASE, lease, reason=reason, max_failures=self._max_failures, **counted)
 
     def bury(self, lease: Lease, reason: str) -> None:
         self._fenced("SET state = 'buried', reason = :reason", lease, reason=reason)
@@ -93,6 +104,12 @@ class SqliteQueue:
         if not found:
             raise KeyError(part_id)
         return int(found[0][0])
+
+    def reopen(self, part_ids: Sequence[str] | None = None) -> int:
+        with plain_errors(self._path), self._db:
+            chosen = self.buried() if part_ids is None else part_ids
+            reopened = sum(self._reopen(part_id) for part_id in chosen)
+        return reopened
 
     def buried(self) -> dict[str, str]:
         """Part id -> reason of every part set aside, oldest first."""
@@ -122,13 +139,21 @@ class SqliteQueue:
             raise conflicting_part(known, part)
         return 0
 
+    def _reopen(self, part_id: str) -> int:
+        self._db.execute(_REOPEN, (part_id,))
+        return self._db.changes()
+
     def _fenced(self, change: str, lease: Lease, **values: str | float) -> None:
+        """A transaction of its own for one change."""
+        with plain_errors(self._path), self._db:
+            self._change(change, lease, **values)
+
+    def _change(self, change: str, lease: Lease, **values: str | float) -> None:
         """Apply `change` only while the lease gives the right to."""
         fence = {"part_id": lease.part.part_id, "token": lease.token, "worker": lease.worker}
-        with plain_errors(self._path), self._db:
-            self._db.execute(f"UPDATE part {change} {_FENCE}", {**fence, **values})
-            if not self._db.changes():
-                raise LeaseLost(self._why_void(lease))
+        self._db.execute(f"UPDATE part {change} {_FENCE}", {**fence, **values})
+        if not self._db.changes():
+            raise LeaseLost(self._why_void(lease))
 
     def _why_void(self, lease: Lease) -> str:
         part_id = lease.part.part_id

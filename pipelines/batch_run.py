@@ -7,7 +7,7 @@ from functools import partial
 from os import cpu_count
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.commit import CommitRecord, committed, read_part, seal
+from autosteer_core.commit import CommitRecord, leaves, read_part, read_records, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.ports import BlobStore
 from autosteer_core.run import Run, take_over
@@ -16,6 +16,7 @@ from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.bundle_files import load_bundle
+from pipelines.commit_watch import CommitWatch
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
@@ -106,7 +107,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
 
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
-    records = seal(store, parts)
+    records = seal(store, parts, manifest.row_ids())
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
     return Finished(run, bundle, store, resumed, records, verdicts)
 
@@ -130,11 +131,13 @@ def _most_parts(settings: Settings, left: int, rows_of_one: int) -> int:
 
 
 def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
-    done = {record.part_id for record in committed(store)} & {part.part_id for part in parts}
+    known = {record.part_id: record for record in read_records(store)}
+    parts = list(leaves(known, parts))
+    done = known.keys() & {part.part_id for part in parts}
     if len(done) == len(parts):
         return
     path, settings = queue_file(job.out, run.run_id), job.settings
-    rows = {str(part.part_id): part.rows for part in parts}
+    watch = CommitWatch(store, settings.error_budget)
     left = len(parts) - len(done)
     job = replace(job, most_parts=_most_parts(settings, left, run.rows // len(parts)))
     with (
@@ -144,17 +147,12 @@ def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress:
         queue.add(parts)
         queue.mark_done(sorted(done))
         counts = queue.counts()
-        progress(run, _committed_rows(store, rows), counts)
+        progress(run, watch.look(), counts)
         # A worker loads a whole model: there is no use in more of them than parts.
         for counts in workers.run(partial(build_worker, job), left):
-            progress(run, _committed_rows(store, rows), counts)
+            progress(run, watch.look(), counts)
     if counts.buried:
         raise PartsBuried(
             f"{counts.buried} of {len(parts)} parts failed {settings.max_failures} times and were set aside, "
-            f"the rest is committed: see `autosteer status {job.out}`, then delete {path} and repeat the command"
+            f"the rest is committed: see `autosteer status {job.out}`, then `autosteer retry {job.out}`"
         )
-
-
-def _committed_rows(store: BlobStore, rows: dict[str, int]) -> int:
-    keys = (key.removeprefix("commits/").removesuffix(".json") for key in store.keys("commits/"))
-    return sum(rows.get(key, 0) for key in keys)

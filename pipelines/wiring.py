@@ -18,6 +18,7 @@ from pipelines.job import Job
 from pipelines.kept_model import forget_model
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
+from workers.patience import Patience
 
 
 def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
@@ -37,6 +38,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
+        patience=Patience(lifeline.pulse),
         most_parts=job.most_parts,
     )
 

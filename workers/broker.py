@@ -8,7 +8,7 @@ import ray
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import PartQueue
-from autosteer_core.values import Lease, Part, QueueCounts
+from autosteer_core.values import Cause, Lease, Part, QueueCounts
 
 
 class Broker:
@@ -33,7 +33,7 @@ class Broker:
         for lease in [lease for lease in self._held.values() if lease.worker == worker]:
             del self._held[lease.part.part_id]
             with suppress(LeaseLost):
-                self._queue.release(lease, reason, failed=True)
+                self._queue.release(lease, reason, Cause.CRASH)
 
     def overdue(self, now: float) -> list[str]:
         """Workers that hold a part past its lease: their loop is stuck, for a live one renews."""
@@ -44,7 +44,7 @@ class Broker:
             self._held |= {lease.part.part_id: lease for lease in result}
         elif method == "renew":
             self._held[result.part.part_id] = result
-        elif method in ("complete", "release", "bury"):
+        elif method in ("complete", "release", "bury", "split"):
             self._held.pop(args[0].part.part_id, None)
 
 
@@ -81,13 +81,25 @@ class BrokeredQueue:
         """See PartQueue."""
         self._call("complete", lease)
 
-    def release(self, lease: Lease, reason: str, *, failed: bool = True) -> None:
+    def split(self, lease: Lease, halves: Sequence[Part]) -> None:
         """See PartQueue."""
-        self._call("release", lease, reason, failed=failed)
+        self._call("split", lease, halves)
+
+    def release(self, lease: Lease, reason: str, cause: Cause) -> None:
+        """See PartQueue."""
+        self._call("release", lease, reason, cause)
 
     def bury(self, lease: Lease, reason: str) -> None:
         """See PartQueue."""
         self._call("bury", lease, reason)
+
+    def reopen(self, part_ids: Sequence[str] | None = None) -> int:
+        """See PartQueue."""
+        return int(self._call("reopen", part_ids))
+
+    def buried(self) -> dict[str, str]:
+        """See PartQueue."""
+        return dict(self._call("buried"))
 
     def claims(self, part_id: str) -> int:
         """See PartQueue."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from autosteer_core.errors import LeaseLost
+from autosteer_core.errors import LeaseLost, Unreachable
 from autosteer_core.ports import PartQueue
 from autosteer_core.values import Lease
 
@@ -53,17 +53,15 @@ class Lifeline:
         return _key(lease) in self._leases
 
     def pulse(self) -> None:
-        """Renew the leases when it is time to; without a part in work, nothing.
+        """Renew the leases when it is time to.
 
         Raises:
             Stopped: the worker was asked to stop.
             LeaseLost: other workers have all the parts that this one had.
         """
-        if not self._leases:
-            return
         if self._stopping():
             raise Stopped
-        if self._clock() - self._renewed >= self.seconds / _RENEWALS:
+        if self._leases and self._clock() - self._renewed >= self.seconds / _RENEWALS:
             self._renewed = self._clock()
             self._renew()
 
@@ -74,6 +72,9 @@ class Lifeline:
             except LeaseLost as lost:
                 self.let_go(lease)
                 log.info("dropped part %s: %s", lease.part.part_id, lost)
+            except Unreachable as error:
+                # Work goes on: what a lost lease would have decided, the fence decides when the part is finished.
+                log.warning("a lease could not be renewed: %s", error)
         if not self._leases:
             raise LeaseLost("no part is left in work")
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from autosteer_core.commit import commit_part, is_committed
-from autosteer_core.errors import LeaseLost, TryAgain
+from autosteer_core.commit import CommitRecord, SplitRecord, commit_part, fate, split_part
+from autosteer_core.errors import LeaseLost, TryAgain, Unreachable
 from autosteer_core.ports import BlobStore, ManifestReader, PartQueue
-from autosteer_core.values import Item, Lease, Verdict
+from autosteer_core.values import Cause, Item, Lease, Verdict
+from workers.isolation import is_poison, is_suspect, poisoned
 from workers.lifeline import Lifeline, Stopped
 from workers.open_parts import OpenPart, OpenParts
+from workers.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class PartWorker:
     judge: Judge
     encode: Encode
     lifeline: Lifeline
+    patience: Patience
     most_parts: int
 
     def run(self, stopping: Callable[[], bool]) -> int:
@@ -52,9 +55,11 @@ class PartWorker:
             try:
                 while not stopping() and self._has_next(shift):
                     self._stream(shift)
+            except Stopped:
+                log.info("%s stops while it waits", self.name)
             finally:
                 # Also where an error ends the worker: the repeated command need not wait for the leases to expire.
-                self._give_all_back(shift, "worker stopped", failed=False)
+                self._give_all_back(shift, "worker stopped", Cause.SHUTDOWN)
         return shift.finished
 
     def _stream(self, shift: _Shift) -> None:
@@ -69,11 +74,14 @@ class PartWorker:
             log.info("a stream ends early: %s", lost)
             shift.waiting = None
         except Stopped:
-            self._give_all_back(shift, "worker stopped", failed=False)
+            self._give_all_back(shift, "worker stopped", Cause.SHUTDOWN)
+        except Unreachable as error:
+            self._give_all_back(shift, str(error), Cause.SHUTDOWN)
+            self.patience.rest(error)
         except (TryAgain, OSError) as error:
             log.warning("%d parts go back to the queue: %s", len(shift.parts), error)
             # Beside others none is known to be at fault: each runs alone next time, and then its failure counts.
-            self._give_all_back(shift, str(error), failed=len(shift.parts) == 1)
+            self._give_all_back(shift, str(error), Cause.FAILURE if len(shift.parts) == 1 else Cause.SHUTDOWN)
 
     def _items(self, shift: _Shift) -> Iterator[Item]:
         """The items of one part after another; the next part is claimed when the judge asks for more."""
@@ -96,30 +104,59 @@ class PartWorker:
         return lease
 
     def _has_next(self, shift: _Shift) -> bool:
-        """Whether a part waits or could be claimed; one that is committed already is completed at once."""
-        while shift.waiting is None and (leases := self.queue.claim(self.name, self.lifeline.seconds)):
-            (lease,) = leases
-            self.lifeline.hold(lease)
+        """Whether a part waits or could be claimed; what needs no judging is settled at once."""
+        while shift.waiting is None and (lease := self._claimed()):
             with self._only(lease):
-                if is_committed(self.store, lease.part):
-                    self._complete(lease, shift)
+                if self._settled(lease, shift):
                     continue
                 shift.waiting = lease
             break  # also where the store could not say: not every part shall pay for that at once
         return shift.waiting is not None
 
+    def _claimed(self) -> Lease | None:
+        leases = self.patience.through(lambda: self.queue.claim(self.name, self.lifeline.seconds))
+        for lease in leases:
+            self.lifeline.hold(lease)
+        return leases[0] if leases else None
+
+    def _settled(self, lease: Lease, shift: _Shift) -> bool:
+        """Whether there is nothing to judge: the part's fate is known, or its crashes decide it."""
+        known = self.patience.through(lambda: fate(self.store, lease.part))
+        if isinstance(known, CommitRecord):
+            self._complete(lease, shift)
+        elif isinstance(known, SplitRecord) or is_suspect(lease):
+            self._split(lease)
+        elif is_poison(lease):
+            log.error("part %s is one row that kills its workers: it is set aside", lease.part.part_id)
+            self._commit(lease, [poisoned(item, lease) for item in self.manifest.items(lease.part)])
+            self._complete(lease, shift)
+        else:
+            return False
+        return True
+
+    def _split(self, lease: Lease) -> None:
+        """The store decides, then the queue hears of it: a zombie with the whole part finds its slot taken."""
+        log.warning("part %s was with a worker that died: it is halved", lease.part.part_id)
+        halves = self.patience.through(lambda: split_part(self.store, lease, "its worker died"))
+        self.patience.through(lambda: self.queue.split(lease, halves))
+        self.lifeline.let_go(lease)
+
     def _finish(self, part: OpenPart, shift: _Shift) -> None:
         lease, verdicts = part.lease, part.in_order()
         with self._only(lease):
-            # Fails if the lease is lost: then another worker writes this part.
-            self.queue.renew(lease, self.lifeline.seconds)
             # Commit before completing: dying in between repeats the part, and the second commit is refused. The
             # other order could lose a part for good.
-            commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))
+            self._commit(lease, verdicts)
             self._complete(lease, shift)
 
+    def _commit(self, lease: Lease, verdicts: Sequence[Verdict]) -> None:
+        # Fails if the lease is lost: then another worker writes this part.
+        self.patience.through(lambda: self.queue.renew(lease, self.lifeline.seconds))
+        data = self.encode(verdicts, lease)
+        self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))
+
     def _complete(self, lease: Lease, shift: _Shift) -> None:
-        self.queue.complete(lease)
+        self.patience.through(lambda: self.queue.complete(lease))
         self.lifeline.let_go(lease)
         shift.finished += 1
 
@@ -133,23 +170,25 @@ class PartWorker:
             self.lifeline.let_go(lease)
         except (TryAgain, OSError) as error:
             log.warning("part %s goes back to the queue: %s", lease.part.part_id, error)
-            self._give_back(lease, str(error), failed=True)
+            self._give_back(lease, str(error), Cause.FAILURE)
 
-    def _give_all_back(self, shift: _Shift, reason: str, *, failed: bool) -> None:
+    def _give_all_back(self, shift: _Shift, reason: str, cause: Cause) -> None:
         for lease in shift.parts.leases():
-            self._give_back(lease, reason, failed=failed)
+            self._give_back(lease, reason, cause)
         if shift.waiting:
-            self._give_back(shift.waiting, reason, failed=False)
+            self._give_back(shift.waiting, reason, Cause.SHUTDOWN)
         shift.parts, shift.waiting = OpenParts(), None
 
-    def _give_back(self, lease: Lease, reason: str, *, failed: bool) -> None:
+    def _give_back(self, lease: Lease, reason: str, cause: Cause) -> None:
         self.lifeline.let_go(lease)
         try:
-            self.queue.release(lease, reason, failed=failed)
+            self.queue.release(lease, reason, cause)
         except LeaseLost:
             log.info("part %s was already taken over", lease.part.part_id)
+        except Unreachable as error:
+            log.warning("part %s is free when its lease ends: %s", lease.part.part_id, error)
 
 
 def _runs_alone(lease: Lease) -> bool:
     """A part that came back to the queue: whatever broke its stream shall break no part beside it again."""
-    return lease.token > 1
+    return lease.token > 1 or lease.part.halvings > 0

@@ -55,11 +55,11 @@ ModelWorkerActor = ray.remote(max_restarts=0, max_task_retries=0, max_concurrenc
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """`max_deaths` bounds replacements over the whole run; each waits `backoff_seconds` times the deaths so far."""
+    """`max_deaths` bounds deaths while nothing gets done; each waits `backoff_seconds` times their number."""
 
     workers: int = 2
     gpus_per_worker: float = 0.0
-    max_deaths: int = 20
+    max_deaths: int = 10
     backoff_seconds: float = 0.2
     poll_seconds: float = 0.5
     threads_per_worker: int = 1
@@ -72,6 +72,8 @@ class Pool:
     options: PoolOptions
     clock: Callable[[], float] = time.time
     deaths: int = 0
+    _vain: int = 0  # deaths since a part last got somewhere
+    _settled: int = -1
     # Tokens start again when a lost queue is rebuilt, so a worker's name must not: it carries the pool's own id.
     pool_id: str = field(default_factory=lambda: uuid4().hex[:6])
     _actors: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +84,8 @@ class Pool:
     @contextmanager
     def serving(self, open_queue: Callable[[], PartQueue]) -> Iterator[PartQueue]:
         """A run's queue, owned by a broker for as long as this lasts; where all went well, the workers stay."""
-        self._broker, self._shift, self.deaths = BrokerActor.remote(open_queue), uuid4().hex, 0
+        self._broker, self._shift = BrokerActor.remote(open_queue), uuid4().hex
+        self.deaths = self._vain = 0
         try:
             yield BrokeredQueue(self._broker)
             self._await_idle()
@@ -98,11 +101,12 @@ class Pool:
 
         Raises:
             UserMistake: a worker refused its bundle, model or manifest.
-            PoolFailed: workers died more often than `max_deaths`.
+            PoolFailed: workers died more often than `max_deaths` in a row, and no part got done or was halved.
         """
         queue = BrokeredQueue(self._broker)
         counts = queue.counts()
         while counts.unfinished:
+            self._note_progress(counts)
             self._start_missing(build, min(workers, self.options.workers))
             self._collect()
             self._kill_stuck()
@@ -169,16 +173,28 @@ class Pool:
         """
         ray.kill(self._actors.pop(name))
         self.deaths += 1
+        self._vain += 1
         log.warning("%s died (%s), death %d of the run", name, type(error).__name__, self.deaths)
-        if self.deaths > self.options.max_deaths:
+        if self._vain > self.options.max_deaths:
             raise PoolFailed(
-                f"workers died {self.deaths} times: look at their logs, then repeat the command to continue"
+                f"workers died {self._vain} times and got nothing done ({_first_line(error)}): look at their logs, "
+                "then repeat the command to continue"
             ) from error
         ray.get(self._broker.forfeit.remote(name, f"{name} died"))
-        time.sleep(min(5.0, self.options.backoff_seconds * self.deaths))
+        time.sleep(min(5.0, self.options.backoff_seconds * self._vain))
+
+    def _note_progress(self, counts: QueueCounts) -> None:
+        """A row that kills its worker costs a death for every halving: those are no sign of a hopeless run."""
+        settled = counts.done + counts.split + counts.buried
+        if settled != self._settled:
+            self._settled, self._vain = settled, 0
 
     def _kill_stuck(self) -> None:
         for name in ray.get(self._broker.overdue.remote(self.clock())):
             if name in self._actors:
                 log.error("%s has not renewed its lease in time: its process is killed", name)
                 ray.kill(self._actors[name])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

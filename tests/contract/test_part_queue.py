@@ -7,7 +7,7 @@ import pytest
 
 from autosteer_core.errors import LeaseLost, UserMistake
 from autosteer_core.ports import PartQueue
-from autosteer_core.values import Lease, Part, PartId, QueueCounts
+from autosteer_core.values import Cause, Lease, Part, PartId, QueueCounts
 from infra.memory_queue import MemoryQueue
 from infra.sqlite_queue import SqliteQueue
 from tests.doubles import FakeClock
@@ -149,8 +149,8 @@ def test_renewing_keeps_others_away_counted_from_now(queue: PartQueue, clock: Fa
 
 def test_the_token_grows_with_every_claim_whatever_happened_between(queue: PartQueue, clock: FakeClock) -> None:
     queue.add([part(1)])
-    queue.release(claim_one(queue), "disk full")
-    queue.release(claim_one(queue), "shutting down", failed=False)
+    queue.release(claim_one(queue), "disk full", Cause.FAILURE)
+    queue.release(claim_one(queue), "shutting down", Cause.SHUTDOWN)
     claim_one(queue)
     clock.advance(31)
     assert claim_one(queue).token == 4
@@ -166,14 +166,14 @@ def test_nobody_has_claimed_a_new_part_and_an_unknown_one_has_no_count(queue: Pa
 
 def test_a_released_part_is_ready_at_its_old_place(queue: PartQueue) -> None:
     queue.add([part(1), part(2)])
-    queue.release(claim_one(queue), "shutting down", failed=False)
+    queue.release(claim_one(queue), "shutting down", Cause.SHUTDOWN)
     assert claim_one(queue, "bob").part == part(1)
 
 
 def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: MemoryQueue | SqliteQueue) -> None:
     queue.add([part(1)])
     for attempt in range(MAX_FAILURES):
-        queue.release(claim_one(queue), f"failure {attempt}")
+        queue.release(claim_one(queue), f"failure {attempt}", Cause.FAILURE)
     assert queue.counts() == QueueCounts(buried=1)
     assert queue.buried() == {"part-1": "failure 2"}
     assert queue.claim("ann", seconds=30) == []
@@ -182,9 +182,9 @@ def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: Memor
 def test_a_shutdown_does_not_count_as_a_failure(queue: PartQueue) -> None:
     queue.add([part(1)])
     for _ in range(MAX_FAILURES - 1):
-        queue.release(claim_one(queue), "failed")
+        queue.release(claim_one(queue), "failed", Cause.FAILURE)
     for _ in range(3 * MAX_FAILURES):
-        queue.release(claim_one(queue), "shutting down", failed=False)
+        queue.release(claim_one(queue), "shutting down", Cause.SHUTDOWN)
     assert queue.counts() == QueueCounts(ready=1)
 
 
@@ -230,7 +230,7 @@ def end(queue: PartQueue, lease: Lease, ending: str) -> None:
     endings = {
         "none": lambda: None,
         "complete": lambda: queue.complete(lease),
-        "release": lambda: queue.release(lease, "failed"),
+        "release": lambda: queue.release(lease, "failed", Cause.FAILURE),
         "bury": lambda: queue.bury(lease, "poison"),
         "mark_done": lambda: queue.mark_done([lease.part.part_id]),
     }
@@ -243,10 +243,77 @@ def assert_void(queue: PartQueue, lease: Lease) -> None:
     for write in (
         lambda: queue.renew(lease, 30),
         lambda: queue.complete(lease),
-        lambda: queue.release(lease, "late"),
-        lambda: queue.release(lease, "late", failed=False),
+        lambda: queue.release(lease, "late", Cause.FAILURE),
+        lambda: queue.release(lease, "late", Cause.SHUTDOWN),
         lambda: queue.bury(lease, "late"),
     ):
         with pytest.raises(LeaseLost):
             write()
     assert queue.counts() == before
+
+
+def test_an_expired_lease_and_a_reported_death_are_crashes_and_bury_nothing(
+    queue: PartQueue, clock: FakeClock
+) -> None:
+    queue.add([part(1)])
+    for crashes in range(2 * MAX_FAILURES):
+        lease = claim_one(queue)
+        assert lease.crashes == crashes
+        if crashes % 2:
+            queue.release(lease, "its process died", Cause.CRASH)
+        else:
+            clock.advance(31)
+    assert claim_one(queue).crashes == 2 * MAX_FAILURES
+
+
+def test_a_failure_and_a_shutdown_are_no_crash(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    for cause in (Cause.FAILURE, Cause.SHUTDOWN):
+        queue.release(claim_one(queue), "given back", cause)
+    assert claim_one(queue).crashes == 0
+
+
+def test_halves_take_a_parts_place_with_nothing_counted(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    claim_one(queue)
+    clock.advance(31)
+    whole = claim_one(queue, "bob")
+    halves = whole.part.halves()
+
+    queue.split(whole, halves)
+
+    assert queue.counts() == QueueCounts(ready=2, split=1)
+    assert queue.claim("ann", seconds=30, limit=9) == [Lease(half, 1, "ann", clock.now() + 30) for half in halves]
+    assert_void(queue, whole)
+
+
+def test_halves_that_are_known_stay_as_they_are(queue: PartQueue) -> None:
+    queue.add([part(1), *part(1).halves()])
+    queue.mark_done([part(1).halves()[0].part_id])
+    queue.split(claim_one(queue), part(1).halves())
+    assert queue.counts() == QueueCounts(ready=1, done=1, split=1)
+
+
+def test_a_void_lease_splits_nothing(queue: PartQueue, clock: FakeClock) -> None:
+    queue.add([part(1)])
+    late = claim_one(queue)
+    clock.advance(31)
+    claim_one(queue, "bob")
+    with pytest.raises(LeaseLost):
+        queue.split(late, late.part.halves())
+    assert queue.counts() == QueueCounts(leased=1)
+
+
+def test_parts_set_aside_are_opened_again_with_nothing_counted(queue: PartQueue) -> None:
+    queue.add([part(1), part(2), part(3)])
+    for number in (1, 2):
+        queue.bury(claim_one(queue), f"reason {number}")
+    assert queue.buried() == {"part-1": "reason 1", "part-2": "reason 2"}
+
+    assert queue.reopen(["part-2", "part-3", "part-9"]) == 1
+    assert queue.counts() == QueueCounts(ready=2, buried=1)
+    assert queue.reopen() == 1
+    assert queue.reopen() == 0
+    for _ in range(MAX_FAILURES - 1):
+        queue.release(claim_one(queue), "failed", Cause.FAILURE)
+    assert queue.counts() == QueueCounts(ready=3)

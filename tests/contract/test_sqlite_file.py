@@ -81,8 +81,8 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> 
 
 def test_a_newer_queue_file_is_refused(path: Path) -> None:
     filled(path)
-    apsw.Connection(str(path)).execute("PRAGMA user_version = 2")
-    with pytest.raises(UserMistake, match="schema version 2, this program knows 1"):
+    apsw.Connection(str(path)).execute("PRAGMA user_version = 3")
+    with pytest.raises(UserMistake, match="schema version 3, this program knows 2"):
         SqliteQueue(path, FakeClock())
 
 

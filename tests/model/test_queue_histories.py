@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import PartQueue
-from autosteer_core.values import Lease, Part, PartId
+from autosteer_core.values import Cause, Lease, Part, PartId
 from infra.memory_queue import MemoryQueue
 from infra.sqlite_queue import SqliteQueue
 from tests.doubles import FakeClock
@@ -52,7 +52,7 @@ class QueueHistories(RuleBasedStateMachine):
     def renew(self, lease: Lease, seconds: float) -> None:
         assert renewal(self.queue, lease, seconds) == renewal(self.reference, lease, seconds)
 
-    @rule(lease=leases, ending=st.sampled_from(["complete", "fail", "shut down", "bury"]))
+    @rule(lease=leases, ending=st.sampled_from(["complete", "failure", "crash", "shutdown", "bury"]))
     def end(self, lease: Lease, ending: str) -> None:
         assert ended(self.queue, lease, ending) == ended(self.reference, lease, ending)
 
@@ -91,7 +91,7 @@ def ended(queue: PartQueue, lease: Lease, ending: str) -> str:
             case "bury":
                 queue.bury(lease, "poison")
             case _:
-                queue.release(lease, ending, failed=ending == "fail")
+                queue.release(lease, ending, Cause(ending))
     except LeaseLost as error:
         return str(error)
     return "accepted"

@@ -4,11 +4,14 @@ import math
 
 import pytest
 
-from autosteer_core.commit import SUCCESS, NotConserved, commit_part, committed, is_committed, read_part, seal
+from autosteer_core.commit import SUCCESS, NotConserved, commit_part, committed, fate, read_part, seal, split_part
+from autosteer_core.errors import LeaseLost
+from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Lease, Part, PartId, Verdict
 from infra.memory_store import MemoryStore
 
 PART = Part(PartId("p-000000003"), "items.parquet", 3, 6)
+IDS = RowIds.of("items.parquet", ((row, f"item-{row}") for row in (3, 4, 5)))
 LEASE = Lease(PART, 1, "w", 0.0)
 
 
@@ -24,7 +27,7 @@ def test_a_committed_part_can_be_read_back() -> None:
     [record] = committed(store)
     assert read_part(store, record) == b"data"
     assert record.actions == {"answer": 3}
-    assert is_committed(store, PART)
+    assert fate(store, PART) is not None
 
 
 def test_the_second_attempt_is_refused_and_leaves_nothing() -> None:
@@ -50,7 +53,7 @@ def test_a_run_with_a_missing_part_is_not_sealed() -> None:
     store = MemoryStore()
 
     with pytest.raises(NotConserved, match="1 parts are missing and 0 are foreign"):
-        seal(store, [PART])
+        seal(store, [PART], IDS)
     assert SUCCESS not in store.keys()
 
 
@@ -58,7 +61,7 @@ def test_sealing_is_safe_to_repeat() -> None:
     store = MemoryStore()
     commit_part(store, LEASE, rows(3, 4, 5), b"data")
 
-    assert seal(store, [PART]) == seal(store, [PART])
+    assert seal(store, [PART], IDS) == seal(store, [PART], IDS)
     assert SUCCESS in store.keys()
 
 
@@ -70,3 +73,38 @@ def test_a_changed_part_is_noticed() -> None:
 
     with pytest.raises(NotConserved, match="was changed after its commit"):
         read_part(store, record)
+
+
+def test_a_run_whose_manifest_names_other_items_is_not_sealed() -> None:
+    store = MemoryStore()
+    commit_part(store, LEASE, rows(3, 4, 5), b"data")
+    others = RowIds.of("items.parquet", ((row, f"other-{row}") for row in (3, 4, 5)))
+
+    with pytest.raises(NotConserved, match="the manifest changed while the run was going on"):
+        seal(store, [PART], others)
+    assert SUCCESS not in store.keys()
+
+
+def test_a_part_is_decided_once_committed_or_halved() -> None:
+    store = MemoryStore()
+    halves = split_part(store, LEASE, "its worker died")
+    assert [(half.start, half.stop) for half in halves] == [(3, 4), (4, 6)]
+    assert split_part(store, Lease(PART, 9, "v", 0.0), "again") == halves
+    assert not commit_part(store, LEASE, rows(3, 4, 5), b"late")
+
+    other = MemoryStore()
+    commit_part(other, LEASE, rows(3, 4, 5), b"data")
+    with pytest.raises(LeaseLost, match="is committed, and cannot be halved"):
+        split_part(other, LEASE, "its worker died")
+
+
+def test_halves_stand_for_their_part_down_to_single_rows() -> None:
+    store = MemoryStore()
+    pieces = [PART]
+    while pieces[-1].rows > 1:
+        pieces += split_part(store, Lease(pieces.pop(), 1, "w", 0.0), "its worker died")
+    for piece in pieces:
+        commit_part(store, Lease(piece, 1, "w", 0.0), rows(*range(piece.start, piece.stop)), b"data")
+
+    assert [record.rows for record in seal(store, [PART], IDS)] == [1, 1, 1]
+    assert [piece.halvings for piece in pieces] == [1, 2, 2]

@@ -11,6 +11,7 @@ import pytest
 
 from autosteer_core.commit import NotConserved, commit_part, seal
 from autosteer_core.errors import UserMistake
+from autosteer_core.row_ids import RowIds
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Action, Flaw, Lease, Reading, Verdict
 from infra.folder_store import FolderStore
@@ -44,7 +45,7 @@ def finished(out: Path, kind: str = "generate", *, sealed: bool = True) -> str:
         }
         assert commit_part(store, Lease(part, 1, "w", 0.0), rows, verdicts_to_parquet(rows, versions))
     if sealed:
-        seal(store, parts)
+        seal(store, parts, RowIds.of("m.jsonl", ((row.row, row.item_id) for row in VERDICTS)))
     return str(out)
 
 

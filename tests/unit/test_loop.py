@@ -5,15 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from autosteer_core.commit import NotConserved, committed, is_committed, seal
+from autosteer_core.commit import NotConserved, committed, fate, seal
+from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import TryAgain, UserMistake
-from autosteer_core.values import Action, Item, Lease, Part, PartId, QueueCounts, Verdict
+from autosteer_core.row_ids import RowIds
+from autosteer_core.values import Action, Cause, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
 from tests.doubles import FakeClock
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
+from workers.patience import Patience
 
 PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range(0, 12, 4)]
 LEASE = 30.0
@@ -26,6 +29,12 @@ class Numbers:
 
     def files(self) -> Sequence[tuple[str, int, str]]:
         return [("f", 12, "")]
+
+    def row_ids(self) -> RowIds:
+        return RowIds.of("f", ((row, str(row)) for row in range(12)))
+
+    def stretches(self, name: str) -> list[Stretch]:
+        return [Stretch(12, 12)]
 
     def items(self, part: Part) -> Iterator[Item]:
         return (Item(str(row), "", row=row) for row in range(part.start, part.stop))
@@ -54,7 +63,8 @@ class Bench:
         def encode(rows: Sequence[Verdict], lease: Lease) -> bytes:
             return repr(rows).encode()
 
-        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline, most_parts=8)
+        patience = Patience(lifeline.pulse, self.clock.advance)
+        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline, patience, most_parts=8)
 
 
 def test_a_worker_finishes_every_part() -> None:
@@ -63,7 +73,7 @@ def test_a_worker_finishes_every_part() -> None:
     assert bench.worker().run(lambda: False) == 3
 
     assert bench.queue.counts() == QueueCounts(done=3)
-    assert len(seal(bench.store, PARTS)) == 3
+    assert len(seal(bench.store, PARTS, Numbers().row_ids())) == 3
 
 
 def test_a_part_that_is_already_committed_is_completed_without_judging() -> None:
@@ -89,7 +99,7 @@ def test_a_worker_that_is_too_slow_drops_its_part_and_the_other_commits_it() -> 
         return answer(items)
 
     assert bench.worker("slow", slow).run(lambda: False) == 0
-    assert len(seal(bench.store, PARTS)) == 3
+    assert [record.rows for record in seal(bench.store, PARTS, Numbers().row_ids())] == [2, 2, 4, 4]
 
 
 def test_a_part_that_takes_many_leases_is_kept_by_the_pulse_of_its_work() -> None:
@@ -103,7 +113,7 @@ def test_a_part_that_takes_many_leases_is_kept_by_the_pulse_of_its_work() -> Non
         return answer(items)
 
     assert bench.worker("slow", long).run(lambda: False) == 1
-    assert is_committed(bench.store, PARTS[0])
+    assert fate(bench.store, PARTS[0]) is not None
     assert bench.queue.claims(PARTS[0].part_id) == 1
 
 
@@ -117,7 +127,7 @@ def test_work_without_a_pulse_loses_its_part() -> None:
         raise AssertionError("the pulse must end this work")
 
     assert bench.worker("stuck", stuck).run(lambda: False) == 0
-    assert not is_committed(bench.store, PARTS[0])
+    assert fate(bench.store, PARTS[0]) is None
 
 
 def test_a_stop_gives_the_part_back_without_a_failure() -> None:
@@ -131,7 +141,7 @@ def test_a_stop_gives_the_part_back_without_a_failure() -> None:
     bench.worker().run(stopping)
 
     assert bench.queue.counts() == QueueCounts(ready=3)
-    assert not is_committed(bench.store, PARTS[0])
+    assert fate(bench.store, PARTS[0]) is None
 
 
 def test_a_part_that_keeps_failing_is_set_aside_and_the_others_are_done() -> None:
@@ -159,7 +169,7 @@ def test_a_lease_that_is_lost_costs_its_part_and_none_beside_it() -> None:
         yield from reversed(list(enumerate(verdicts)))
 
     assert bench.streaming(judge).run(lambda: False) == 2
-    assert [is_committed(bench.store, part) for part in PARTS] == [False, True, True]
+    assert [fate(bench.store, part) is not None for part in PARTS] == [False, True, True]
     assert bench.queue.counts() == QueueCounts(leased=1, done=2)
 
 
@@ -199,7 +209,7 @@ def test_a_part_that_breaks_its_stream_is_set_aside_and_those_beside_it_are_done
 
     assert bench.streaming(judge).run(lambda: False) == 2
     assert bench.queue.counts() == QueueCounts(done=2, buried=1)
-    assert not is_committed(bench.store, PARTS[1])
+    assert fate(bench.store, PARTS[1]) is None
 
 
 def test_parts_beside_one_that_breaks_the_stream_have_no_failure_of_it() -> None:
@@ -244,12 +254,12 @@ def test_a_worker_holds_no_more_parts_than_it_may() -> None:
 
 
 def test_a_stop_gives_every_part_in_work_back_without_a_failure() -> None:
-    bench, failures, stop = Bench(), [], []
+    bench, causes, stop = Bench(), [], []
     release = bench.queue.release
 
-    def released(lease: Lease, reason: str, *, failed: bool = True) -> None:
-        failures.append(failed)
-        release(lease, reason, failed=failed)
+    def released(lease: Lease, reason: str, cause: Cause) -> None:
+        causes.append(cause)
+        release(lease, reason, cause)
 
     bench.queue.release = released
 
@@ -261,7 +271,7 @@ def test_a_stop_gives_every_part_in_work_back_without_a_failure() -> None:
 
     assert bench.streaming(judge).run(lambda: bool(stop)) == 0
     assert bench.queue.counts() == QueueCounts(ready=3)
-    assert failures == [False] * 3
+    assert causes == [Cause.SHUTDOWN] * 3
 
 
 def test_an_item_without_a_verdict_is_never_left_out_quietly() -> None:
@@ -272,4 +282,4 @@ def test_an_item_without_a_verdict_is_never_left_out_quietly() -> None:
             lambda: False
         )
 
-    assert [is_committed(bench.store, part) for part in PARTS] == [True, False, True]
+    assert [fate(bench.store, part) is not None for part in PARTS] == [True, False, True]

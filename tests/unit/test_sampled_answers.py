@@ -92,7 +92,11 @@ def written(workspace: Workspace, out: str, failures: int = 0, workers: int = 1,
     for worker in crew[:-1]:
         worker.run(lambda: any(True for _ in store.keys("commits/")))
     crew[-1].run(lambda: False)
-    return [row for record in seal(store, parts) for row in verdicts_from_parquet(read_part(store, record))]
+    return [
+        row
+        for record in seal(store, parts, manifest.row_ids())
+        for row in verdicts_from_parquet(read_part(store, record))
+    ]
 
 
 def test_parts_workers_and_retries_change_no_sampled_answer(workspace: Workspace) -> None:
