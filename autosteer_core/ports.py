@@ -56,8 +56,8 @@ class PartQueue(Protocol):
         """Make parts that were set aside ready again, None all of them, with nothing counted; returns how many."""
         ...
 
-    def buried(self) -> dict[str, str]:
-        """Part id -> reason of every part set aside, oldest first."""
+    def buried(self) -> dict[Part, str]:
+        """Every part that is set aside, oldest first, with the reason."""
         ...
 
     def claims(self, part_id: str) -> int:

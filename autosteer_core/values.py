@@ -10,7 +10,7 @@ BundleId = NewType("BundleId", str)
 Fingerprint = NewType("Fingerprint", str)
 
 
-HALF = "."  # in a part's id, before each halving
+HALF, AGAIN = ".", "~"  # in a part's id, before each piece that it was cut to: halved, or to be done again
 
 
 class Label(StrEnum):
@@ -147,10 +147,11 @@ class Part:
     def halves(self) -> "tuple[Part, Part]":
         """Both halves, the first no longer than the second; a part of one row has none."""
         middle = (self.start + self.stop) // 2
-        return self._piece(self.start, middle), self._piece(middle, self.stop)
+        return self.piece(HALF, self.start, middle), self.piece(HALF, middle, self.stop)
 
-    def _piece(self, start: int, stop: int) -> "Part":
-        return Part(PartId(f"{self.part_id}{HALF}{start}-{stop}"), self.source, start, stop)
+    def piece(self, mark: str, start: int, stop: int) -> "Part":
+        """Some of its rows as a part of their own; `mark` is HALF or AGAIN."""
+        return Part(PartId(f"{self.part_id}{mark}{start}-{stop}"), self.source, start, stop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,8 @@ class MemoryQueue:
             entry.state, entry.fail_count, entry.crash_count = "ready", 0, 0
         return len(found)
 
-    def buried(self) -> dict[str, str]:
-        """Part id -> reason of every part set aside, oldest first."""
-        return {id_: entry.reason for id_, entry in self._entries.items() if entry.state == "buried"}
+    def buried(self) -> dict[Part, str]:
+        return {entry.part: entry.reason for entry in self._entries.values() if entry.state == "buried"}
 
     def counts(self) -> QueueCounts:
         states = [entry.state for entry in self._entries.values()]

@@ -107,14 +107,17 @@ class SqliteQueue:
 
     def reopen(self, part_ids: Sequence[str] | None = None) -> int:
         with plain_errors(self._path), self._db:
-            chosen = self.buried() if part_ids is None else part_ids
+            chosen = [part.part_id for part in self.buried()] if part_ids is None else part_ids
             reopened = sum(self._reopen(part_id) for part_id in chosen)
         return reopened
 
-    def buried(self) -> dict[str, str]:
-        """Part id -> reason of every part set aside, oldest first."""
+    def buried(self) -> dict[Part, str]:
+        query = "SELECT part_id, source, start, stop, reason FROM part WHERE state = 'buried' ORDER BY position"
         with plain_errors(self._path):
-            return dict(self._rows("SELECT part_id, reason FROM part WHERE state = 'buried' ORDER BY position"))
+            return {
+                Part(PartId(part_id), source, start, stop): reason
+                for part_id, source, start, stop, reason in self._rows(query)
+            }
 
     def counts(self) -> QueueCounts:
         with plain_errors(self._path):

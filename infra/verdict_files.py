@@ -59,6 +59,13 @@ def verdicts_to_parquet(verdicts: Iterable[Verdict], provenance: Mapping[str, st
     return sink.getvalue()
 
 
+def provenance_of(data: bytes) -> dict[str, str]:
+    """What all rows of a part say that they were made with."""
+    with opened_parquet(BytesIO(data), "a file of verdicts") as file:
+        (row,) = file.read(columns=list(PROVENANCE)).slice(0, 1).to_pylist()
+    return {name: value for name, value in row.items() if value is not None}
+
+
 def verdicts_from_parquet(data: bytes) -> list[Verdict]:
     """The verdicts in the order in which they were written; page checksums are verified."""
     with opened_parquet(BytesIO(data), "a file of verdicts") as file:

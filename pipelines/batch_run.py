@@ -7,9 +7,10 @@ from functools import partial
 from os import cpu_count
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.commit import CommitRecord, leaves, read_part, read_records, seal
+from autosteer_core.commit import read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.ports import BlobStore
+from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Part, QueueCounts, Verdict
 from infra.column_map import ColumnMap
@@ -131,9 +132,9 @@ def _most_parts(settings: Settings, left: int, rows_of_one: int) -> int:
 
 
 def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress: Progress, pool: Pool | None) -> None:
-    known = {record.part_id: record for record in read_records(store)}
-    parts = list(leaves(known, parts))
-    done = known.keys() & {part.part_id for part in parts}
+    known = read_records(store)
+    parts = list(known.leaves(parts))
+    done = known.commits.keys() & {part.part_id for part in parts}
     if len(done) == len(parts):
         return
     path, settings = queue_file(job.out, run.run_id), job.settings

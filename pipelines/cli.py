@@ -262,6 +262,63 @@ def export_(
 
 
 @app.command()
+def retry(
+    out: Annotated[str, typer.Argument(help="output of a generate or audit run")],
+    errors: Annotated[
+        str, typer.Option(help="rows to do again: transient, all, or error codes with commas between")
+    ] = "transient",
+    as_json: Json = False,
+) -> None:
+    """Open parts that were set aside, and error rows that may pass, to be done by the next run of the same command.
+
+    Example:
+
+        autosteer retry runs/monday
+
+        autosteer retry runs/monday --errors E_OUT_OF_MEMORY,E_IMAGE_MISSING
+
+    Rows that stay keep their verdicts; the old list of parts stays valid until the run is finished again.
+    """
+    from pipelines.retry import retry as retry_run
+
+    with console.status("reading the rows"):
+        found = retry_run(out, errors)
+    if as_json:
+        _print_json({"rows": found.rows, "parts": found.parts})
+        return
+    again = "repeat the run's command to do them" if found.rows or found.parts else "nothing is to be done again"
+    console.print(f"{found.rows} rows and {found.parts} parts that were set aside: {again}", highlight=False)
+
+
+@app.command()
+def bury(
+    out: Annotated[str, typer.Argument(help="output of a generate or audit run")],
+    part: Annotated[
+        list[str] | None, typer.Argument(help="parts to give up; default: all that are set aside")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give up parts that were set aside: their rows become errors, E_SET_ASIDE, and the run can be finished.
+
+    Example:
+
+        autosteer bury runs/monday
+
+        autosteer retry runs/monday --errors E_SET_ASIDE
+    """
+    from pipelines.bury import bury as bury_parts
+
+    found = bury_parts(out, part or [])
+    if as_json:
+        _print_json({"rows": found.rows, "parts": found.parts})
+        return
+    console.print(
+        f"{found.rows} rows of {found.parts} parts are errors now: repeat the run's command to finish it",
+        highlight=False,
+    )
+
+
+@app.command()
 def suites(as_json: Json = False) -> None:
     """List the shipped suites and every importer: what each set is, its licence, what you must obtain and where.
 

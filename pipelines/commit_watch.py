@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from autosteer_core.commit import CommitRecord, read_records
 from autosteer_core.errors import AutosteerError, Unreachable
 from autosteer_core.ports import BlobStore
+from autosteer_core.records import CommitRecord, RedoRecord, new_records
 from autosteer_core.values import Action
 
 _ENOUGH_ROWS = 100
@@ -21,6 +21,7 @@ class CommitWatch:
         self._store = store
         self._error_budget = error_budget
         self._seen: set[str] = set()
+        self._replaced: set[str] = set()
         self._actions: Counter[str] = Counter()
 
     @property
@@ -35,8 +36,10 @@ class CommitWatch:
             TooManyErrors: of a hundred rows or more, a larger share than `error_budget` are errors.
         """
         try:
-            for record in read_records(self._store, self._seen):
-                if isinstance(record, CommitRecord):
+            for record in new_records(self._store, self._seen):
+                if isinstance(record, RedoRecord):
+                    self._replaced.add(record.part_id)
+                elif isinstance(record, CommitRecord) and record.part_id not in self._replaced:
                     self._actions.update(record.actions)
         except Unreachable:
             return self.rows

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from autosteer_core.commit import SEALED, NotConserved
+from autosteer_core.commit import SEALED
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
+from autosteer_core.records import NotConserved
 from autosteer_core.run import read_record
 from infra.open_store import open_store, scheme_of
 from infra.openai_batch_output import error_line, is_output, output_line

@@ -1,6 +1,8 @@
 """Where a run's embedded queue lives, and how it is opened."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.sqlite_queue import SqliteQueue
@@ -16,6 +18,20 @@ def queue_file(out: str, run_id: str) -> Path:
         return Path(out) / ".queue" / f"{run_id}.sqlite"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "autosteer" / f"{run_id}.sqlite"
+
+
+@contextmanager
+def known_queue(out: str, run_id: str) -> Iterator[SqliteQueue | None]:
+    """The run's queue where this machine has it, None elsewhere."""
+    path = queue_file(out, run_id)
+    if not path.exists():
+        yield None
+        return
+    queue = SqliteQueue(path, SystemClock())
+    try:
+        yield queue
+    finally:
+        queue.close()
 
 
 def open_queue(path: Path, max_failures: int) -> SqliteQueue:

@@ -1,12 +1,14 @@
 """What a run has done so far, read from its output folder only: works while it runs and after it died."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
-from autosteer_core.commit import SUCCESS, committed
+from autosteer_core.commit import SUCCESS
+from autosteer_core.records import read_records
 from autosteer_core.run import read_record
 from infra.open_store import open_store
-from pipelines.queue_files import open_queue, queue_file
+from pipelines.queue_files import known_queue
 
 
 def run_status(out: str) -> dict[str, Any]:
@@ -17,7 +19,7 @@ def run_status(out: str) -> dict[str, Any]:
     """
     store = open_store(out)
     record = read_record(store)
-    commits = list(committed(store))
+    commits = read_records(store).current
     actions: Counter[str] = Counter()
     for commit in commits:
         actions.update(commit.actions)
@@ -34,18 +36,14 @@ def run_status(out: str) -> dict[str, Any]:
         "parts_committed": len(commits),
         "actions": dict(sorted(actions.items())),
         "state": "finished" if sealed else "unfinished",
-        "queue": None if sealed else _queue(out, record["run_id"]),
+        **_queue(out, record["run_id"], sealed=sealed),
     }
 
 
-def _queue(out: str, run_id: str) -> dict[str, int] | None:
-    """Parts by state, where the queue's file is on this machine."""
-    path = queue_file(out, run_id)
-    if not path.exists():
-        return None
-    queue = open_queue(path, max_failures=1)
-    try:
-        counts = queue.counts()
-    finally:
-        queue.close()
-    return {"ready": counts.ready, "leased": counts.leased, "done": counts.done, "buried": counts.buried}
+def _queue(out: str, run_id: str, *, sealed: bool) -> dict[str, Any]:
+    """Parts by state, and why some were set aside, where the queue is on this machine and still of use."""
+    with known_queue(out, run_id) as queue:
+        if sealed or queue is None:
+            return {"queue": None, "set_aside": {}}
+        reasons = {str(part.part_id): reason for part, reason in queue.buried().items()}
+        return {"queue": asdict(queue.counts()), "set_aside": reasons}

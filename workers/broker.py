@@ -97,7 +97,7 @@ class BrokeredQueue:
         """See PartQueue."""
         return int(self._call("reopen", part_ids))
 
-    def buried(self) -> dict[str, str]:
+    def buried(self) -> dict[Part, str]:
         """See PartQueue."""
         return dict(self._call("buried"))
 

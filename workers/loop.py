@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from autosteer_core.commit import CommitRecord, SplitRecord, commit_part, fate, split_part
+from autosteer_core.commit import commit_part, split_part
 from autosteer_core.errors import LeaseLost, TryAgain, Unreachable
 from autosteer_core.ports import BlobStore, ManifestReader, PartQueue
+from autosteer_core.records import CommitRecord, SplitRecord, fate
 from autosteer_core.values import Cause, Item, Lease, Verdict
 from workers.isolation import is_poison, is_suspect, poisoned
 from workers.lifeline import Lifeline, Stopped

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from autosteer_core.commit import NotConserved
+from autosteer_core.records import NotConserved
 from autosteer_core.values import Item, Lease, Verdict
 
 

@@ -175,7 +175,7 @@ def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: Memor
     for attempt in range(MAX_FAILURES):
         queue.release(claim_one(queue), f"failure {attempt}", Cause.FAILURE)
     assert queue.counts() == QueueCounts(buried=1)
-    assert queue.buried() == {"part-1": "failure 2"}
+    assert queue.buried() == {part(1): "failure 2"}
     assert queue.claim("ann", seconds=30) == []
 
 
@@ -193,7 +193,7 @@ def test_a_buried_part_stays_buried(queue: MemoryQueue | SqliteQueue, clock: Fak
     queue.bury(claim_one(queue), "poison row 3")
     clock.advance(1_000)
     assert queue.claim("ann", seconds=30) == []
-    assert queue.buried() == {"part-1": "poison row 3"}
+    assert queue.buried() == {part(1): "poison row 3"}
 
 
 @pytest.mark.parametrize("ending", ["none", "complete", "release", "bury"])
@@ -308,7 +308,7 @@ def test_parts_set_aside_are_opened_again_with_nothing_counted(queue: PartQueue)
     queue.add([part(1), part(2), part(3)])
     for number in (1, 2):
         queue.bury(claim_one(queue), f"reason {number}")
-    assert queue.buried() == {"part-1": "reason 1", "part-2": "reason 2"}
+    assert queue.buried() == {part(1): "reason 1", part(2): "reason 2"}
 
     assert queue.reopen(["part-2", "part-3", "part-9"]) == 1
     assert queue.counts() == QueueCounts(ready=2, buried=1)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from autosteer_core.commit import SUCCESS, NotConserved, commit_part, committed, fate, read_part, seal, split_part
+from autosteer_core.commit import SUCCESS, commit_part, read_part, seal, split_part
 from autosteer_core.errors import LeaseLost
+from autosteer_core.records import NotConserved, fate, read_records
 from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Lease, Part, PartId, Verdict
 from infra.memory_store import MemoryStore
@@ -24,7 +25,7 @@ def test_a_committed_part_can_be_read_back() -> None:
 
     assert commit_part(store, LEASE, rows(3, 4, 5), b"data")
 
-    [record] = committed(store)
+    [record] = read_records(store).current
     assert read_part(store, record) == b"data"
     assert record.actions == {"answer": 3}
     assert fate(store, PART) is not None
@@ -37,7 +38,7 @@ def test_the_second_attempt_is_refused_and_leaves_nothing() -> None:
     assert not commit_part(store, Lease(PART, 2, "v", 0.0), rows(3, 4, 5), b"second")
 
     assert len(list(store.keys("parts/"))) == 1
-    assert read_part(store, next(iter(committed(store)))) == b"first"
+    assert read_part(store, read_records(store).current[0]) == b"first"
 
 
 @pytest.mark.parametrize("numbers", [(3, 4), (3, 4, 4), (3, 4, 5, 6), (4, 3, 5), ()])
@@ -52,7 +53,7 @@ def test_rows_that_are_not_exactly_the_parts_are_refused(numbers: tuple[int, ...
 def test_a_run_with_a_missing_part_is_not_sealed() -> None:
     store = MemoryStore()
 
-    with pytest.raises(NotConserved, match="1 parts are missing and 0 are foreign"):
+    with pytest.raises(NotConserved, match="part p-000000003 is missing"):
         seal(store, [PART], IDS)
     assert SUCCESS not in store.keys()
 
@@ -68,7 +69,7 @@ def test_sealing_is_safe_to_repeat() -> None:
 def test_a_changed_part_is_noticed() -> None:
     store = MemoryStore()
     commit_part(store, LEASE, rows(3, 4, 5), b"data")
-    [record] = committed(store)
+    [record] = read_records(store).current
     store.put(record.key, b"dataX")
 
     with pytest.raises(NotConserved, match="was changed after its commit"):

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from autosteer_core.commit import NotConserved, commit_part, seal
+from autosteer_core.commit import commit_part, seal
 from autosteer_core.errors import UserMistake
+from autosteer_core.records import NotConserved
 from autosteer_core.row_ids import RowIds
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Action, Flaw, Lease, Reading, Verdict

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from autosteer_core.commit import NotConserved, committed, fate, seal
+from autosteer_core.commit import seal
 from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.records import NotConserved, fate, read_records
 from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Cause, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
@@ -94,7 +95,7 @@ def test_a_worker_that_is_too_slow_drops_its_part_and_the_other_commits_it() -> 
 
     def slow(items: Sequence[Item]) -> list[Verdict]:
         bench.clock.advance(31)
-        if not list(committed(bench.store)):
+        if not read_records(bench.store).current:
             bench.worker("fast").run(lambda: False)
         return answer(items)
 
@@ -180,7 +181,7 @@ def test_a_part_is_committed_as_soon_as_all_its_rows_have_verdicts() -> None:
         verdicts = answer(list(items))
         for place in [8, 9, 10, 11, 0, 4, 1, 5, 2, 6, 3, 7]:
             yield place, verdicts[place]
-            committed_after.append(len(list(committed(bench.store))))
+            committed_after.append(len(read_records(bench.store).current))
 
     assert bench.streaming(judge).run(lambda: False) == 3
     assert committed_after == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 3]
