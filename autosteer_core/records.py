@@ -7,7 +7,6 @@ finds its part decided, and a part that is committed cannot be halved.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from autosteer_core.errors import AutosteerError
 from autosteer_core.ports import BlobStore
@@ -69,6 +68,15 @@ class Records:
     splits: dict[str, SplitRecord] = field(default_factory=dict)
     redone: dict[str, RedoRecord] = field(default_factory=dict)
 
+    def add(self, record: Record) -> None:
+        """Take one in."""
+        if isinstance(record, CommitRecord):
+            self.commits[record.part_id] = record
+        elif isinstance(record, SplitRecord):
+            self.splits[record.part_id] = record
+        else:
+            self.redone[record.part_id] = record
+
     @property
     def current(self) -> list[CommitRecord]:
         """Those that are not replaced, by part id."""
@@ -100,7 +108,7 @@ def fate(store: BlobStore, part: Part) -> CommitRecord | SplitRecord | None:
     """What is decided of the part, whatever a queue says; None where nothing is."""
     key = _key(COMMITS, part.part_id)
     try:
-        record = _parsed(key, store.get(key))
+        record = parsed_record(key, store.get(key))
     except KeyError:
         return None
     assert not isinstance(record, RedoRecord)
@@ -114,11 +122,8 @@ def read_records(store: BlobStore) -> Records:
         NotConserved: one is damaged.
     """
     found = Records()
-    kinds: dict[type, dict[str, Any]] = {
-        CommitRecord: found.commits, SplitRecord: found.splits, RedoRecord: found.redone
-    }  # fmt: skip
     for record in new_records(store, set()):
-        kinds[type(record)][record.part_id] = record
+        found.add(record)
     return found
 
 
@@ -127,7 +132,7 @@ def new_records(store: BlobStore, seen: set[str]) -> Iterator[Record]:
     for folder in (REDONE, COMMITS):
         for key in store.keys(folder):
             if key not in seen:
-                record = _parsed(key, store.get(key))
+                record = parsed_record(key, store.get(key))
                 seen.add(key)
                 yield record
 
@@ -140,7 +145,12 @@ def _put(store: BlobStore, folder: str, record: Record) -> bool:
     return store.put_if_absent(_key(folder, record.part_id), json.dumps(asdict(record)).encode())
 
 
-def _parsed(key: str, data: bytes) -> Record:
+def parsed_record(key: str, data: bytes) -> Record:
+    """The record at `key`.
+
+    Raises:
+        NotConserved: it is damaged.
+    """
     kinds = {"split": SplitRecord, "pieces": RedoRecord, "ids": CommitRecord}
     try:
         values = json.loads(data)

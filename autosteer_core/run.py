@@ -42,7 +42,7 @@ class Run:
     @property
     def run_id(self) -> str:
         """First 16 hex digits of the identity's SHA-256."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(self.identity)
 
     @property
     def rows(self) -> int:
@@ -91,6 +91,15 @@ def read_record(store: BlobStore) -> dict[str, Any]:
     except ValueError as error:
         raise UserMistake(f"{RECORD} in {store.describe()} is damaged ({error}): choose another --out") from error
     return record
+
+
+def identity_of(record: Mapping[str, Any]) -> str:
+    """The `run_id` that a stored record must have, from what else it says."""
+    return _digest({name: value for name, value in record.items() if name not in ("run_id", "manifest")})
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _refuse_strangers(store: BlobStore) -> None:

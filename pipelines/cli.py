@@ -319,6 +319,38 @@ def bury(
 
 
 @app.command()
+def verify(
+    out: Annotated[str, typer.Argument(help="output of a generate or audit run, finished or not")],
+    manifest: Annotated[str | None, typer.Option(help="also compare with the manifest at this address")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute from what is stored that no row is lost, doubled, damaged or answered without its gate.
+
+    Example:
+
+        autosteer verify runs/monday
+
+        autosteer verify s3://bucket/answers --manifest s3://bucket/items/ --json
+
+    Every violation is one line with the part, the rows and what to do; the exit code is then 1.
+    """
+    from pipelines.tables import verified_table
+    from pipelines.verify import lines
+    from pipelines.verify import verify as verify_run
+
+    with console.status("reading") as status:
+        found = verify_run(out, manifest, lambda done, of: status.update(f"verifying: part {done} of {of}"))
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        console.print(verified_table(found))
+        for line in lines(found):
+            console.print(line, style="red", highlight=False, markup=False)
+    if found.violations:
+        raise typer.Exit(OUR_MISTAKE)
+
+
+@app.command()
 def suites(as_json: Json = False) -> None:
     """List the shipped suites and every importer: what each set is, its licence, what you must obtain and where.
 

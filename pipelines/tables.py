@@ -1,11 +1,15 @@
 """Results as tables for a terminal."""
 
+from collections import Counter
+
 from rich.table import Table
 
 from autosteer_core.bundle import Bundle
 from autosteer_core.guarantee import Guarantee
 from autosteer_core.values import Label
 from pipelines.summary import Summary
+from pipelines.verify import Verified
+from pipelines.violation import INVARIANTS
 
 
 def action_table(summary: Summary) -> Table:
@@ -79,3 +83,18 @@ def bundle_table(bundle: Bundle) -> Table:
 def _misses(found: Guarantee) -> str:
     bound = f"at most {found.bound:.1%} at confidence {1 - found.delta:.0%}"
     return f"{found.missed} of {found.harmful} missed: {bound}"
+
+
+def verified_table(found: Verified) -> Table:
+    """Every invariant, and how often it is broken."""
+    state = "finished" if found.finished else "not finished"
+    table = Table("", "what must hold", "broken", title=f"run {found.run_id}, {state}")
+    table.columns[2].justify = "right"
+    broken = Counter(each.invariant for each in found.violations)
+    for name, promise in INVARIANTS.items():
+        count = f"[red]{broken[name]}[/red]" if broken[name] else "0"
+        table.add_row(name, promise, count)
+    table.add_section()
+    lost = f", {found.lost_attempts} attempts that were not committed" if found.lost_attempts else ""
+    table.add_row("", f"read: {found.parts:,} parts, {found.rows:,} rows{lost}", "")
+    return table
