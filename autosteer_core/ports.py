@@ -96,6 +96,14 @@ class BlobStore(Protocol):
         """Remove the key; no error if it is gone already."""
         ...
 
+    def age(self, key: str) -> float:
+        """Seconds since the key was written, by the store's own clock; KeyError if there is none."""
+        ...
+
+    def sweep(self, older_than: float) -> int:
+        """Remove what writes that never ended left behind so many seconds ago or earlier; returns how many."""
+        ...
+
     def describe(self) -> str:
         """Where the bytes live, for a person: a folder or an s3:// address."""
         ...

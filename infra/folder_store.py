@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,19 @@ class FolderStore:
         except OSError as error:
             raise UserMistake(f"{self._path(key)} cannot be deleted ({error.strerror}): check it") from error
 
+    def age(self, key: str) -> float:
+        try:
+            return max(0.0, time.time() - self._path(key).stat().st_mtime)
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(key) from None
+
+    def sweep(self, older_than: float) -> int:
+        """A process that is killed while it writes leaves a file without a name of its own."""
+        left = [temp for temp in self._temp.glob("*") if _age(temp) >= older_than]
+        for temp in left:
+            temp.unlink(missing_ok=True)
+        return len(left)
+
     def describe(self) -> str:
         return str(self._root)
 
@@ -94,6 +108,14 @@ class FolderStore:
             _sync_folder(folder)
             if folder == self._anchor:
                 break
+
+
+def _age(path: Path) -> float:
+    """Seconds; a file that is gone by now was the work of somebody who is alive."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.errors import TryAgain, Unreachable, UserMistake
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Retry:
         try:
             return act()
         except _BROKEN_TRANSFER as error:
-            raise TryAgain(f"{self._where} cannot be reached: {error}") from error
+            raise Unreachable(f"{self._where} cannot be reached: {error}") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise UserMistake(
                 f"no S3 credentials for {self._where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
@@ -72,14 +72,14 @@ class Retry:
         except BotoCoreError as error:
             raise UserMistake(f"S3 is not set up for {self._where}: {error}") from error
 
-    def _explained(self, error: ClientError) -> TryAgain | UserMistake | None:
+    def _explained(self, error: ClientError) -> Unreachable | UserMistake | None:
         code, status = error.response["Error"]["Code"], error_code(error)
         if code == "NoSuchBucket":
             return UserMistake(f"the bucket of {self._where} does not exist: create it or name another")
         if code == "NotImplemented":
             return UserMistake(f"{self._where} lacks an S3 feature (conditional writes?): use another store")
         if code in _PASSING or status == "429" or status.startswith("5"):
-            return TryAgain(f"{self._where} is not answering: {code}")
+            return Unreachable(f"{self._where} is not answering: {code}")
         if status in _ANSWERS:
             return None
         return UserMistake(

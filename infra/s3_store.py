@@ -3,6 +3,8 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import uuid4
 
@@ -78,6 +80,19 @@ class S3Store:
         place = self._place(key)
         self._retry(lambda: self._client.delete_object(**place))
 
+    def age(self, key: str) -> float:
+        place = self._place(key)
+        try:
+            found = self._retry(lambda: self._client.head_object(**place))
+        except ClientError as error:
+            if error_code(error) == _MISSING:
+                raise KeyError(key) from None
+            raise
+        return max(0.0, _seconds_since(found["LastModified"], found))
+
+    def sweep(self, older_than: float) -> int:
+        return 0  # every write is one request, which is applied whole or not at all
+
     def describe(self) -> str:
         return f"s3://{self._bucket}/{self._root}".removesuffix("/")
 
@@ -118,3 +133,9 @@ class S3Store:
                 f"{reply['ContentLength']} bytes with {expected}: restore it from another copy"
             )
         return data
+
+
+def _seconds_since(moment: datetime, reply: dict[str, Any]) -> float:
+    """By the server's clock, which its reply tells: this machine's may be wrong."""
+    now = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return ((parsedate_to_datetime(now) if now else datetime.now(UTC)) - moment).total_seconds()

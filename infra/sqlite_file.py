@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 
-from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.errors import Unreachable, UserMistake
 from infra.sqlite_version import refuse_unsafe_sqlite
 
 SCHEMA_VERSION = 2
@@ -90,7 +90,7 @@ def plain_errors(path: Path) -> Iterator[None]:
             "it is rebuilt from the commit records"
         ) from error
     except (apsw.BusyError, apsw.LockedError) as error:
-        raise TryAgain(f"queue database {path} stayed locked by another process: {error}") from error
+        raise Unreachable(f"queue database {path} stayed locked by another process: {error}") from error
     except apsw.FullError as error:
         raise UserMistake(f"no space left for queue database {path}: free some and start again") from error
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.IOError) as error:

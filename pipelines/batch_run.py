@@ -9,6 +9,7 @@ from os import cpu_count
 from autosteer_core.bundle import Bundle
 from autosteer_core.commit import read_part, seal
 from autosteer_core.errors import AutosteerError
+from autosteer_core.garbage import collect
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import Run, take_over
@@ -109,6 +110,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
+    collect(store)
     verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
     return Finished(run, bundle, store, resumed, records, verdicts)
 

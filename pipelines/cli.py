@@ -351,6 +351,35 @@ def verify(
 
 
 @app.command()
+def clean(
+    out: Annotated[str, typer.Argument(help="output of a generate or audit run")],
+    older_than: Annotated[float, typer.Option(min=0, help="hours; longer than the longest lease")] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what killed workers left behind: files that no reader sees. A run that ends does it by itself.
+
+    Example:
+
+        autosteer clean runs/monday --dry-run
+
+        autosteer clean s3://bucket/answers --older-than 48
+    """
+    from autosteer_core.garbage import collect, garbage
+    from autosteer_core.run import read_record
+    from infra.open_store import open_store
+
+    store = open_store(out)
+    read_record(store)
+    seconds = 3600 * older_than
+    count = len(list(garbage(store, seconds))) if dry_run else collect(store, seconds)
+    if as_json:
+        _print_json({"removed": 0 if dry_run else count, "found": count})
+        return
+    console.print(f"{count} leftovers {'found' if dry_run else 'removed'}", highlight=False)
+
+
+@app.command()
 def suites(as_json: Json = False) -> None:
     """List the shipped suites and every importer: what each set is, its licence, what you must obtain and where.
 

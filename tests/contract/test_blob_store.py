@@ -124,3 +124,16 @@ def test_a_prefix_that_could_leave_the_store_is_refused(store: BlobStore, prefix
 def test_a_store_says_where_it_is(store: BlobStore, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     place = store.describe()
     assert place == "memory" or place == str(tmp_path / "new" / "store") or place.startswith("s3://bucket-")
+
+
+def test_a_key_ages_from_when_it_was_written(store: BlobStore) -> None:
+    store.put_if_absent("a/key", b"bytes")
+    assert 0 <= store.age("a/key") < 60
+    with pytest.raises(KeyError):
+        store.age("another")
+
+
+def test_sweeping_removes_no_blob(store: BlobStore) -> None:
+    store.put_if_absent("a/key", b"bytes")
+    store.sweep(older_than=0.0)
+    assert store.get("a/key") == b"bytes"
