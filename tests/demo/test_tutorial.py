@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.demo, pytest.mark.tour, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.demo, pytest.mark.tour, pytest.mark.timeout(3600)]
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCKS = re.findall(r"```(toml|bash)\n(.*?)```", TUTORIAL.read_text("utf-8"), re.DOTALL)
