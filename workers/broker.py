@@ -5,8 +5,9 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import ActorUnavailableError
 
-from autosteer_core.errors import LeaseLost
+from autosteer_core.errors import LeaseLost, Unreachable
 from autosteer_core.ports import PartQueue
 from autosteer_core.values import Cause, Lease, Part, QueueCounts
 
@@ -48,17 +49,30 @@ class Broker:
             self._held.pop(args[0].part.part_id, None)
 
 
-BrokerActor = ray.remote(num_cpus=0)(Broker)
+# A broker that dies is started again on the same queue: it forgets who holds what, and leases that end tell.
+BrokerActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)(Broker)
 
 
 class BrokeredQueue:
-    """The PartQueue port over a Broker actor; a call is about a millisecond."""
+    """The PartQueue port over a Broker actor; a call is about a millisecond.
+
+    A call that met a broker while it died raises Unreachable: it may have been done or not, and is safe to repeat. A
+    claim of which nobody heard ends with its lease.
+    """
 
     def __init__(self, broker: Any) -> None:
         self._broker = broker
 
+    def forfeit(self, worker: str, reason: str) -> None:
+        """See Broker."""
+        _answered(self._broker.forfeit.remote(worker, reason))
+
+    def overdue(self, now: float) -> list[str]:
+        """See Broker."""
+        return list(_answered(self._broker.overdue.remote(now)))
+
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return ray.get(self._broker.call.remote(method, *args, **kwargs))
+        return _answered(self._broker.call.remote(method, *args, **kwargs))
 
     def add(self, parts: Sequence[Part]) -> int:
         """See PartQueue."""
@@ -113,3 +127,10 @@ class BrokeredQueue:
     def close(self) -> None:
         """See PartQueue."""
         self._call("close")
+
+
+def _answered(call: Any) -> Any:
+    try:
+        return ray.get(call)
+    except ActorUnavailableError as error:
+        raise Unreachable("the process that owns the queue died and is being started again") from error

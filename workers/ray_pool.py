@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import ray
@@ -16,6 +16,9 @@ from autosteer_core.ports import PartQueue
 from autosteer_core.values import QueueCounts
 from workers.broker import BrokerActor, BrokeredQueue
 from workers.loop import PartWorker
+from workers.patience import Patience
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +82,7 @@ class Pool:
     _actors: dict[str, Any] = field(default_factory=dict)
     _running: dict[Any, str] = field(default_factory=dict)
     _broker: Any = None
+    _patience: Patience = field(default_factory=lambda: Patience(lambda: None))
     _shift: str = ""
 
     @contextmanager
@@ -103,14 +107,13 @@ class Pool:
             UserMistake: a worker refused its bundle, model or manifest.
             PoolFailed: workers died more often than `max_deaths` in a row, and no part got done or was halved.
         """
-        queue = BrokeredQueue(self._broker)
-        counts = queue.counts()
+        counts = self._asked(BrokeredQueue.counts)
         while counts.unfinished:
             self._note_progress(counts)
             self._start_missing(build, min(workers, self.options.workers))
             self._collect()
             self._kill_stuck()
-            counts = queue.counts()
+            counts = self._asked(BrokeredQueue.counts)
             yield counts
 
     def stop(self) -> None:
@@ -180,8 +183,12 @@ class Pool:
                 f"workers died {self._vain} times and got nothing done ({_first_line(error)}): look at their logs, "
                 "then repeat the command to continue"
             ) from error
-        ray.get(self._broker.forfeit.remote(name, f"{name} died"))
+        self._asked(lambda queue: queue.forfeit(name, f"{name} died"))
         time.sleep(min(5.0, self.options.backoff_seconds * self._vain))
+
+    def _asked(self, ask: Callable[[BrokeredQueue], T]) -> T:
+        """What the queue says, even if its broker has to be started again first."""
+        return self._patience.through(lambda: ask(BrokeredQueue(self._broker)))
 
     def _note_progress(self, counts: QueueCounts) -> None:
         """A row that kills its worker costs a death for every halving: those are no sign of a hopeless run."""
@@ -190,7 +197,7 @@ class Pool:
             self._settled, self._vain = settled, 0
 
     def _kill_stuck(self) -> None:
-        for name in ray.get(self._broker.overdue.remote(self.clock())):
+        for name in self._asked(lambda queue: queue.overdue(self.clock())):
             if name in self._actors:
                 log.error("%s has not renewed its lease in time: its process is killed", name)
                 ray.kill(self._actors[name])

@@ -30,22 +30,25 @@ def wait_for_commits(workspace: Workspace, out: str, count: int, driver: subproc
         time.sleep(0.02)
 
 
-def model_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+def actors(driver: subprocess.Popen[str], kind: str) -> list[psutil.Process]:
     """The actor processes of this driver's own Ray, no other."""
     return [
         child
         for child in psutil.Process(driver.pid).children(recursive=True)
-        if any("ModelWorker" in word for word in child.cmdline())
+        if any(kind in word for word in child.cmdline())
     ]
 
 
-def test_an_actor_killed_in_the_middle_costs_no_row(workspace: Workspace) -> None:
+def test_actors_and_the_queues_owner_killed_in_the_middle_cost_no_row(workspace: Workspace) -> None:
     driver = workspace.start(workspace.generate("actor"))
     for commits in (4, 16, 28):
         wait_for_commits(workspace, "actor", commits, driver)
-        victims = model_workers(driver)
+        victims = actors(driver, "ModelWorker")
         assert victims
         victims[0].kill()
+    wait_for_commits(workspace, "actor", 40, driver)
+    (broker,) = actors(driver, "::Broker")
+    broker.kill()
 
     _, errors = driver.communicate(timeout=200)
 
@@ -82,7 +85,7 @@ def test_after_ctrl_c_a_killed_driver_and_a_lost_queue_the_same_command_finishes
 def test_a_stopped_actor_loses_its_lease_and_its_part_is_done_by_another(workspace: Workspace) -> None:
     driver = workspace.start(workspace.generate("stopped", "items.parquet", "--set", "lease_seconds=3"))
     wait_for_commits(workspace, "stopped", 3, driver)
-    model_workers(driver)[0].suspend()  # Ray never notices; the lease does
+    actors(driver, "ModelWorker")[0].suspend()  # Ray never notices; the lease does
 
     _, errors = driver.communicate(timeout=200)
 
