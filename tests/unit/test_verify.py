@@ -1,12 +1,16 @@
 """What `verify` finds, over an output in a folder: nothing where all is well, and each kind of damage."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from autosteer_core.commit import SEALED, SUCCESS, commit_part, seal
@@ -168,6 +172,26 @@ def test_a_row_that_did_not_fail_closed_is_named(output: Output, unsafe: str) ->
 def test_a_poisonous_row_beside_others_or_an_error_without_a_reason_is_named(output: Output) -> None:
     output.again(1, changed(5, flaw=Flaw("E_POISONED", "")))
     assert [each.invariant for each in output.verified().violations] == ["I8", "I8"]
+
+
+def another_type(table: pa.Table) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("row"), "row", table["row"].cast(pa.int32()))
+
+
+@pytest.mark.parametrize("change", [lambda table: table.drop_columns("bundle_id"), another_type])
+def test_a_part_without_a_column_is_named_even_where_its_digest_agrees(
+    output: Output, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    key = json.loads(output.store.get(output.slot(0)))["key"]
+    sink = BytesIO()
+    pq.write_table(change(pq.read_table(BytesIO(output.store.get(key)))), sink)
+    data = sink.getvalue()
+    output.store.put(key, data)
+    output.edit(output.slot(0), lambda it: it | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+    [found] = [each for each in output.verified().violations if each.where == key]
+
+    assert found.invariant == "I4" and "lacks the columns" in found.found
 
 
 def test_an_attempt_that_decided_otherwise_is_named(output: Output) -> None:
