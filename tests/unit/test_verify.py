@@ -212,7 +212,7 @@ def test_single_flipped_bits_in_parts_and_records_are_found_or_change_nothing(ou
     rows = [each for each in output.verified().as_json().items() if each[0] != "violations"]
     for key in [*output.store.keys("parts/"), output.slot(0), SEALED, "run.json"]:
         data = output.store.get(key)
-        for bit in range(0, 8 * len(data), max(1, 8 * len(data) // 40) | 1):
+        for bit in range(0, 8 * len(data), max(1, 8 * len(data) // 12) | 1):
             flipped = bytearray(data)
             flipped[bit // 8] ^= 1 << bit % 8
             output.store.put(key, bytes(flipped))
