@@ -28,10 +28,11 @@ def remote(s3_endpoint: str, s3_address: str) -> Iterator[Remote]:
         yield Remote(S3Store(client(url), bucket_of(s3_address), "run", pauses.append), faults, pauses)
 
 
-def client(url: str) -> object:
+def client(url: str, read_seconds: float = 10) -> object:
     from botocore.config import Config
 
-    return boto3.client("s3", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}, read_timeout=10))
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=read_seconds)
+    return boto3.client("s3", endpoint_url=url, config=config)
 
 
 def bucket_of(address: str) -> str:
