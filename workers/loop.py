@@ -129,8 +129,7 @@ class PartWorker:
             self._split(lease)
         elif is_poison(lease):
             log.error("part %s is one row that kills its workers: it is set aside", lease.part.part_id)
-            self._commit(lease, [poisoned(item, lease) for item in self.manifest.items(lease.part)])
-            self._complete(lease, shift)
+            self._commit(lease, [poisoned(item, lease) for item in self.manifest.items(lease.part)], shift)
         else:
             return False
         return True
@@ -145,16 +144,22 @@ class PartWorker:
     def _finish(self, part: OpenPart, shift: _Shift) -> None:
         lease, verdicts = part.lease, part.in_order()
         with self._only(lease):
-            # Commit before completing: dying in between repeats the part, and the second commit is refused. The
-            # other order could lose a part for good.
-            self._commit(lease, verdicts)
-            self._complete(lease, shift)
+            self._commit(lease, verdicts, shift)
 
-    def _commit(self, lease: Lease, verdicts: Sequence[Verdict]) -> None:
+    def _commit(self, lease: Lease, verdicts: Sequence[Verdict], shift: _Shift) -> None:
+        """Commit before completing: dying in between repeats the part, and the second commit is refused.
+
+        The other order could lose a part for good.
+        """
         # Fails if the lease is lost: then another worker writes this part.
         self.patience.through(lambda: self.queue.renew(lease, self.lifeline.seconds))
         data = self.encode(verdicts, lease)
-        self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))
+        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))
+        # A worker of a queue that was lost may have decided the part meanwhile, and may have halved it.
+        if not won and isinstance(self.patience.through(lambda: fate(self.store, lease.part)), SplitRecord):
+            self._split(lease)
+        else:
+            self._complete(lease, shift)
 
     def _complete(self, lease: Lease, shift: _Shift) -> None:
         self.patience.through(lambda: self.queue.complete(lease))

@@ -1,7 +1,7 @@
-"""Workers, a queue and a store in one process, in an order that a seed decides, with faults at every call between them.
+"""Workers, a queue and a store in one process, in an order that a seed decides, with faults at the calls between.
 
-The workers are the real loop, lifeline, patience and commit protocol, each in a thread of its own. One runs at a time:
-at every call of a port it hands over, and the scheduler decides who goes on and what becomes of the call.
+The workers are the real loop, lifeline, patience and commit protocol, each in a greenlet: at every call of a port it
+hands over, and the scheduler decides who goes on and what becomes of the call.
 """
 
 import json
@@ -10,8 +10,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from threading import Semaphore, Thread
 from typing import Any
+
+from greenlet import greenlet
 
 from autosteer_core.commit import read_part, seal
 from autosteer_core.cutting import Stretch
@@ -77,37 +78,29 @@ class Manifest:
 
 
 class Agent:
-    """One worker in its thread; `wakes_at` is later than now while it is frozen."""
+    """One worker in a greenlet of its own; `wakes_at` is later than now while it is frozen."""
 
     def __init__(self, world: "World", name: str) -> None:
         self.world, self.name = world, name
-        self.wakes_at, self.ended, self.failure = 0.0, False, None
-        self._turn, self._back = Semaphore(0), Semaphore(0)
-        self._thread = Thread(target=self._live, daemon=True)
-        self._thread.start()
+        self.wakes_at, self.ended = 0.0, False
+        self._life = greenlet(self._live)
 
     def resume(self) -> None:
         """Let it run to its next call."""
-        self._turn.release()
-        self._back.acquire()
+        self._life.switch()
 
     def hand_over(self) -> None:
-        """Called by the worker's own thread."""
-        self._back.release()
-        self._turn.acquire()
+        """Called by the worker itself."""
+        self._life.parent.switch()
 
     def _live(self) -> None:
-        self._turn.acquire()
         try:
             self.world.worker(self).run(lambda: False)
         except Killed:
             pass
         except AutosteerError as error:
             self.world.note(self, f"ends: {error}")
-        except BaseException as error:
-            self.failure = error
         self.ended = True
-        self._back.release()
 
 
 class Port:
@@ -134,6 +127,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.luck = random.Random(self.seed)
+        random.seed(self.seed)  # what a worker draws while it waits
         self.clock, self.manifest, self.store = FakeClock(), Manifest(), self.made_of.store()
         self.parts = [Part(PartId(f"p{at}"), "f", at, at + ROWS_PER_PART) for at in range(0, ROWS, ROWS_PER_PART)]
         self.faults, self.lost_queues = self.made_of.faults, self.made_of.lost_queues
@@ -217,8 +211,6 @@ class World:
             return
         agent = self.luck.choice(awake)
         agent.resume()
-        if agent.failure is not None:
-            raise agent.failure
         if self.luck.random() < 0.05:
             self.clock.advance(self.luck.choice([0.5, 5, LEASE + 1, -5]))
         if self.lost_queues and self.luck.random() < 0.01:

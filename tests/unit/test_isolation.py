@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autosteer_core.commit import commit_part, seal
+from autosteer_core.commit import commit_part, seal, split_part
 from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.row_ids import RowIds
@@ -150,6 +150,21 @@ def test_a_stop_or_a_failure_is_no_crash() -> None:
     run.finish()
 
     assert [record.rows for record in seal(run.store, run.parts, run.manifest.row_ids())] == [8]
+
+
+def test_a_part_that_was_halved_while_it_was_judged_is_done_in_halves() -> None:
+    run = Run(8, 8, set())
+    judge, sleepers = run.judge, [Lease(run.parts[0], 1, "of a queue that was lost", 0.0)]
+
+    def halving(items: Sequence[Item]) -> list[Verdict]:
+        while sleepers:
+            split_part(run.store, sleepers.pop(), "its worker died")
+        return judge(items)
+
+    run.judge = halving
+    run.finish()
+
+    assert [record.rows for record in seal(run.store, run.parts, run.manifest.row_ids())] == [4, 4]
 
 
 def test_a_zombie_that_wakes_after_its_part_was_halved_commits_nothing() -> None:
