@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
 from autosteer_core.commit import SEALED, seal
-from tests.chaos.worker_process import Site, visible_rows, work
+from tests.chaos.worker_process import Site, rows_of, work
 
 # Forked from a process that has everything loaded: a worker that lives for a tenth of a second must not take longer
 # than that to be born.
@@ -102,7 +102,7 @@ def read_as_a_stranger(site: Site) -> Seen:
     store = site.store
     seal(store, site.parts(), site.manifest.row_ids())
     listed = json.loads(store.get(SEALED))["parts"]
-    rows = list(visible_rows(store, [part["key"] for part in listed]))
+    rows = [row for part in listed for row in rows_of(store.get(part["key"]))]
     seen = Counter(row for row, _ in rows)
     wanted = set(range(site.rows))
     return Seen(

@@ -1,4 +1,4 @@
-"""One worker as a process of its own: the real loop on a durable queue and a folder, with a judge that costs little."""
+"""One worker as a process: the real loop on a durable queue and a folder, with a judge that costs little."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from typing import Any
 from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import LeaseLost
-from autosteer_core.ports import BlobStore, Clock, PartQueue
+from autosteer_core.ports import Clock, PartQueue
 from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Item, Lease, Part, PartId, Verdict
 from infra.folder_store import FolderStore
@@ -156,7 +156,6 @@ def work(site: Site, name: str, later: float = 0.0) -> None:
         time.sleep(0.02)
 
 
-def visible_rows(store: BlobStore, keys: Sequence[str]) -> Iterator[tuple[int, str | None]]:
-    """Row numbers with their error codes, of these part files."""
-    for key in keys:
-        yield from ((row, code) for row, code in json.loads(store.get(key))["rows"])
+def rows_of(data: bytes) -> list[tuple[int, str | None]]:
+    """Row numbers with their error codes, of a part file."""
+    return [(row, code) for row, code in json.loads(data)["rows"]]
