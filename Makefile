@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evaluate chameleon test tour check bench clean
+.PHONY: help demo evaluate chameleon test tour chaos check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,11 +46,14 @@ chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print
 	$(BIN)/python -m pipelines.toy_chameleon
 
 test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
-	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour' --numprocesses logical --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour and not chaos' --numprocesses logical --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder
 
 tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation killed and continued, a toy training
 	$(BIN)/python -m pytest tests --ignore tests/bench -m tour
+
+chaos: $(VENV)/.dev ## kill, freeze, cut and damage everything, prints its numbers last (CHAOS_SCALE=0.1: a tenth; CHAOS_SEED=7: another course)
+	$(BIN)/python -m pytest tests/chaos -m chaos -s
 
 check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .

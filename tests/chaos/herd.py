@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import time
 from collections import Counter
@@ -86,6 +87,26 @@ class Herd:
 def _signal(process: BaseProcess, number: int) -> None:
     if process.pid is not None and process.is_alive():
         os.kill(process.pid, number)
+
+
+def harass(herd: Herd, luck: random.Random, kills: int, zombies: int) -> None:
+    """So many of each, spread over the run by how much of it is done, so that a slow machine gets as many.
+
+    Nobody is frozen in the first third: there it can be seen how long a kill alone holds the work up.
+    """
+    site, queue = herd.site, herd.site.queue()
+    blows = [(luck.uniform(0.01, 0.9), herd.kill) for _ in range(kills)]
+    blows += [(luck.uniform(0.33, 0.9), lambda name: herd.freeze(name, luck.uniform(1.2, 2.0) * site.lease_seconds))
+              for _ in range(zombies)]  # fmt: skip
+    blows.sort(key=lambda blow: blow[0], reverse=True)
+    while (counts := queue.counts()).unfinished:
+        herd.tend()
+        if blows and counts.done / (counts.done + counts.unfinished) >= blows[-1][0]:
+            _, blow = blows.pop()
+            blow(luck.choice(sorted(herd.awake)))
+        time.sleep(luck.uniform(0.005, 0.03))
+    queue.close()
+    assert not blows, "the run ended before all blows were dealt"
 
 
 @dataclass(frozen=True)

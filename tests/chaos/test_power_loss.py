@@ -1,7 +1,7 @@
 """The power fails: what a store said was written is there, and no record is there without its part.
 
-A disk keeps what was synced, and may forget the rest. So the test keeps of every file what it held when it was synced,
-of every folder the names that it had then, and reads the store that is left.
+A disk keeps what was synced, and may forget the rest. So the test keeps of every file what it held when it was
+synced, of every folder the names that it had then, and reads the store that is left.
 """
 
 import math

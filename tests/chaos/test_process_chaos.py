@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.herd import Herd, Seen, journal, read_as_a_stranger, recoveries
+from tests.chaos.herd import Herd, Seen, harass, journal, read_as_a_stranger, recoveries
 from tests.chaos.scale import SEED, scaled
 from tests.chaos.worker_process import Site, sqlite_queue
 
@@ -19,26 +19,6 @@ Report = Callable[[str, object], None]
 ROWS, KILLS, ZOMBIES = 50_000, 500, 100
 RECOVERY = "until a dead worker's part is claimed again, lease of 2 s"
 QUEUES = {"SQLite": (sqlite_queue, 1.0)}
-
-
-def harass(herd: Herd, luck: random.Random, kills: int, zombies: int) -> None:
-    """So many of each, spread over the run by how much of it is done, so that a slow machine gets as many.
-
-    Nobody is frozen in the first third: there it can be seen how long a kill alone holds the work up.
-    """
-    site, queue = herd.site, herd.site.queue()
-    blows = [(luck.uniform(0.01, 0.9), herd.kill) for _ in range(kills)]
-    blows += [(luck.uniform(0.33, 0.9), lambda name: herd.freeze(name, luck.uniform(1.2, 2.0) * site.lease_seconds))
-              for _ in range(zombies)]  # fmt: skip
-    blows.sort(key=lambda blow: blow[0], reverse=True)
-    while (counts := queue.counts()).unfinished:
-        herd.tend()
-        if blows and counts.done / (counts.done + counts.unfinished) >= blows[-1][0]:
-            _, blow = blows.pop()
-            blow(luck.choice(sorted(herd.awake)))
-        time.sleep(luck.uniform(0.005, 0.03))
-    queue.close()
-    assert not blows, "the run ended before all blows were dealt"
 
 
 @pytest.mark.parametrize("kind", QUEUES)

@@ -74,7 +74,9 @@ def write_files(file: Path, files: Files) -> None:
 
 
 def flipped_bit(run: HalfDone, luck: random.Random) -> Files:
-    return damaged(run, luck, lambda data, at: data[:at] + bytes([data[at] ^ 1 << luck.randrange(8)]) + data[at + 1 :])
+    return damaged(
+        run, luck, lambda data, at: data[:at] + bytes([data[at] ^ 1 << luck.randrange(8)]) + data[at + 1 :]
+    )
 
 
 def cut_off(run: HalfDone, luck: random.Random) -> Files:
@@ -186,5 +188,7 @@ def test_no_damage_of_the_queues_file_makes_a_wrong_result(
             write_files(file, {})
             assert carried_on(half_done, file, store) == "finished", (mutation.__name__, outcome)
         assert_right(store)
-    report("mutations of the queue's file", ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common()))
+    report(
+        "mutations of the queue's file", ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common())
+    )
     assert outcomes["finished"] and outcomes["refused when opened"]
