@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from uuid import uuid4
 
-from autosteer_core.errors import UserMistake
+from autosteer_core.errors import TryAgain, UserMistake
 from infra.blob_key import checked_key, checked_prefix
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 
 
 class FolderStore:
@@ -48,14 +50,11 @@ class FolderStore:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
-            raise UserMistake(f"{self._path(key)} cannot be read ({error.strerror}): check it") from error
+            raise _refused(self._path(key), "read", error) from error
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         folder = self._root / checked_prefix(prefix).rpartition("/")[0]
-        walk = os.walk(folder, onerror=_refuse_unreadable)
-        found = (Path(at, name) for at, _, names in walk for name in names)
-        keys = sorted(path.relative_to(self._root).as_posix() for path in found)
-        yield from (key for key in keys if key.startswith(prefix) and "/." not in f"/{key}")
+        yield from sorted(key for key in self._below(folder) if key.startswith(prefix) and "/." not in f"/{key}")
 
     def delete(self, key: str) -> None:
         try:
@@ -63,23 +62,38 @@ class FolderStore:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return  # a folder on the way to other keys is not a key
         except OSError as error:
-            raise UserMistake(f"{self._path(key)} cannot be deleted ({error.strerror}): check it") from error
+            raise _refused(self._path(key), "deleted", error) from error
 
     def age(self, key: str) -> float:
+        path = self._path(key)
         try:
-            return max(0.0, time.time() - self._path(key).stat().st_mtime)
+            found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
+        except OSError as error:
+            raise _refused(path, "looked at", error) from error
+        if not S_ISREG(found.st_mode):
+            raise KeyError(key)  # a folder on the way to other keys is not a key
+        return max(0.0, time.time() - found.st_mtime)
 
     def sweep(self, older_than: float) -> int:
         """A process that is killed while it writes leaves a file without a name of its own."""
-        left = [temp for temp in self._temp.glob("*") if _age(temp) >= older_than]
-        for temp in left:
-            temp.unlink(missing_ok=True)
+        try:
+            left = [temp for temp in self._temp.glob("*") if _age(temp) >= older_than]
+            for temp in left:
+                temp.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(self._temp, "swept", error) from error
         return len(left)
 
     def describe(self) -> str:
         return str(self._root)
+
+    def _below(self, folder: Path) -> Iterator[str]:
+        """Names as the folders list them: no file is looked at, however many there are."""
+        for at, _, names in os.walk(folder, onerror=_refuse_unreadable):
+            here = "" if Path(at) == self._root else Path(at).relative_to(self._root).as_posix() + "/"
+            yield from (here + name for name in names)
 
     def _path(self, key: str) -> Path:
         path = self._root / checked_key(key)
@@ -97,6 +111,8 @@ class FolderStore:
             try:
                 _write_through(temp, data)
                 yield temp
+            except FileNotFoundError as error:
+                raise TryAgain(f"{path} was swept away while it was being written: write it again") from error
             finally:
                 temp.unlink(missing_ok=True)
         except OSError as error:
@@ -136,10 +152,22 @@ def _sync_folder(folder: Path) -> None:
 def _refuse_unreadable(error: OSError) -> None:
     """Without this a folder that may not be listed would look empty."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise UserMistake(f"{error.filename} may not be listed: check its permissions") from error
+        raise _refused(error.filename, "listed", error) from error
+
+
+def _refused(path: Path | str, act: str, error: OSError) -> UserMistake:
+    if error.errno in _TOO_MANY_OPEN:
+        return UserMistake(f"{path} cannot be {act}: {_raise_the_limit(error)}")
+    return UserMistake(f"{path} cannot be {act} ({error.strerror}): check its permissions and its disk")
+
+
+def _raise_the_limit(error: OSError) -> str:
+    return f"this process has as many files open as it may ({error.strerror}): raise the limit, see `ulimit -n`"
 
 
 def _cannot_write(path: Path, size: int, error: OSError) -> UserMistake:
+    if error.errno in _TOO_MANY_OPEN:
+        return UserMistake(f"cannot write {path}: {_raise_the_limit(error)}")
     if error.errno in _NO_SPACE:
         return UserMistake(f"no space for {path} ({error.strerror}): {size} bytes are needed, free some")
     return UserMistake(

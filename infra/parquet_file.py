@@ -35,7 +35,7 @@ def damage_named(raw: BufferedIOBase, where: str) -> Iterator[None]:
     raw.seek(0)
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for damaged names and texts
         if head.startswith(b"PAR1"):
             raise UserMistake(f"{where} is truncated or damaged ({error}): get a new copy of it") from error
         raise UserMistake(

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.parsers import ResponseParserError
 
 from autosteer_core.errors import TryAgain, Unreachable, UserMistake
 
@@ -23,12 +24,12 @@ T = TypeVar("T")
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.2
 _PASSING = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError"}
-_ANSWERS = {"404", "409", "412"}
+_SPOILED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 _BROKEN_TRANSFER = (
     ConnectionError,
-    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    ResponseParserError,
     ResponseStreamingError,
 )
 
@@ -36,6 +37,11 @@ _BROKEN_TRANSFER = (
 def error_code(error: ClientError) -> str:
     """The HTTP status as text: S3's own code words differ between GET, HEAD and vendors."""
     return str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+
+
+def is_missing(error: ClientError) -> bool:
+    """The object or upload is not there, which is an answer; a bucket that is not there is a mistake."""
+    return error_code(error) == "404" and error.response["Error"]["Code"] != "NoSuchBucket"
 
 
 class Retry:
@@ -55,24 +61,23 @@ class Retry:
         return self._plainly(act)
 
     def _plainly(self, act: Callable[[], T]) -> T:
-        """Turn S3's errors into what the caller does next; 404, 409 and 412 are answers and stay."""
+        """Turn S3's errors into what the caller does next; `act` itself takes those that are answers to it."""
         try:
             return act()
         except _BROKEN_TRANSFER as error:
             raise Unreachable(f"{self._where} cannot be reached: {error}") from error
+        except FlexibleChecksumError as error:  # not Unreachable: if the object itself is damaged, waiting is no help
+            raise TryAgain(f"{self._where} sent bytes that are not what was stored: {error}") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise UserMistake(
                 f"no S3 credentials for {self._where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
             ) from error
         except ClientError as error:
-            explained = self._explained(error)
-            if explained is None:
-                raise
-            raise explained from error
+            raise self._explained(error) from error
         except BotoCoreError as error:
             raise UserMistake(f"S3 is not set up for {self._where}: {error}") from error
 
-    def _explained(self, error: ClientError) -> Unreachable | UserMistake | None:
+    def _explained(self, error: ClientError) -> TryAgain | UserMistake:
         code, status = error.response["Error"]["Code"], error_code(error)
         if code == "NoSuchBucket":
             return UserMistake(f"the bucket of {self._where} does not exist: create it or name another")
@@ -80,8 +85,10 @@ class Retry:
             return UserMistake(f"{self._where} lacks an S3 feature (conditional writes?): use another store")
         if code in _PASSING or status == "429" or status.startswith("5"):
             return Unreachable(f"{self._where} is not answering: {code}")
-        if status in _ANSWERS:
-            return None
+        if code in _SPOILED:
+            return TryAgain(f"{self._where} got bytes that were spoiled on the way ({code})")
+        if status == "409":
+            return TryAgain(f"{self._where}: somebody else is writing at the same moment ({code})")
         return UserMistake(
             f"{self._where} refused the request ({code}): check the address, credentials, rights and clock"
         )

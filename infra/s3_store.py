@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from autosteer_core.errors import TryAgain, UserMistake
 from infra.blob_key import checked_key, checked_prefix
-from infra.s3_retry import Retry, error_code
+from infra.s3_multipart import LargeUpload, as_base64
+from infra.s3_retry import Retry, error_code, is_missing
 
 _TAKEN = "412"
-_BEING_WRITTEN = "409"
-_MISSING = "404"
+_PIECE_BYTES = 16 * 2**20
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60
 
@@ -37,34 +38,42 @@ def s3_client() -> Any:
 
 
 class S3Store:
-    """Blobs under one prefix of a bucket; `client` is a boto3 S3 client that does not retry by itself."""
+    """Blobs under one prefix of a bucket; `client` is a boto3 S3 client that does not retry by itself.
+
+    What is put for good and is larger than `piece_bytes` (S3 wants 5 MiB at least) is sent in pieces of that size.
+    """
 
     def __init__(
-        self, client: Any, bucket: str, prefix: str = "", sleep: Callable[[float], None] = time.sleep
+        self,
+        client: Any,
+        bucket: str,
+        prefix: str = "",
+        sleep: Callable[[float], None] = time.sleep,
+        piece_bytes: int = _PIECE_BYTES,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._root = f"{prefix}/" if prefix else ""
+        self._piece_bytes = piece_bytes
         self._retry = Retry(self.describe(), sleep)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         place = self._place(key)
         metadata = {"attempt": uuid4().hex, "sha256": hashlib.sha256(data).hexdigest()}
-        return self._retry(lambda: self._put_new(place, data, metadata))
+        if len(data) <= self._piece_bytes:
+            return self._retry(lambda: self._put_new(place, data, metadata))
+        ours = partial(self._is_ours, place, metadata["attempt"])
+        return LargeUpload(self._client, self._retry, place, metadata, ours).put_if_absent(data, self._piece_bytes)
 
     def put(self, key: str, data: bytes) -> None:
-        metadata = {"sha256": hashlib.sha256(data).hexdigest()}
+        digest = hashlib.sha256(data).hexdigest()
+        request = {"Body": data, "Metadata": {"sha256": digest}, "ChecksumSHA256": as_base64(digest)}
         place = self._place(key)
-        self._retry(lambda: self._client.put_object(**place, Body=data, Metadata=metadata))
+        self._retry(lambda: self._client.put_object(**place, **request))
 
     def get(self, key: str) -> bytes:
         place = self._place(key)
-        try:
-            return self._retry(lambda: self._read(place))
-        except ClientError as error:
-            if error_code(error) == _MISSING:
-                raise KeyError(key) from None
-            raise
+        return self._retry(lambda: self._read(key, place))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         request = {"Bucket": self._bucket, "Prefix": self._root + checked_prefix(prefix)}
@@ -81,17 +90,20 @@ class S3Store:
         self._retry(lambda: self._client.delete_object(**place))
 
     def age(self, key: str) -> float:
-        place = self._place(key)
-        try:
-            found = self._retry(lambda: self._client.head_object(**place))
-        except ClientError as error:
-            if error_code(error) == _MISSING:
-                raise KeyError(key) from None
-            raise
-        return max(0.0, _seconds_since(found["LastModified"], found))
+        # A listing tells a bucket that is missing from a key that is missing; HEAD does not.
+        request = {"Bucket": self._bucket, "Prefix": self._place(key)["Key"], "MaxKeys": 1}
+        page = self._retry(lambda: self._client.list_objects_v2(**request))
+        for entry in page.get("Contents", []):
+            if entry["Key"] == request["Prefix"]:
+                return max(0.0, _seconds_since(entry["LastModified"], page))
+        raise KeyError(key)
 
     def sweep(self, older_than: float) -> int:
-        return 0  # every write is one request, which is applied whole or not at all
+        """A process that is killed during a large write leaves an upload open: it is paid for and not listed."""
+        left = [upload for upload, age in self._open_uploads() if age >= older_than]
+        for upload in left:
+            self._retry(partial(self._abort, upload))
+        return len(left)
 
     def describe(self) -> str:
         return f"s3://{self._bucket}/{self._root}".removesuffix("/")
@@ -100,13 +112,12 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._root + checked_key(key)}
 
     def _put_new(self, place: dict[str, str], data: bytes, metadata: dict[str, str]) -> bool:
+        digest = as_base64(metadata["sha256"])
         try:
-            self._client.put_object(**place, Body=data, Metadata=metadata, IfNoneMatch="*")
+            self._client.put_object(**place, Body=data, Metadata=metadata, IfNoneMatch="*", ChecksumSHA256=digest)
         except ClientError as error:
             if error_code(error) == _TAKEN:
                 return self._is_ours(place, metadata["attempt"])
-            if error_code(error) == _BEING_WRITTEN:
-                raise TryAgain(f"{place['Key']} is being written by someone else") from error
             raise
         return True
 
@@ -116,13 +127,37 @@ class S3Store:
         try:
             stored = self._client.head_object(**place)
         except ClientError as error:
-            if error_code(error) == _MISSING:
+            if is_missing(error):
                 raise TryAgain(f"{place['Key']} was deleted in between") from error
             raise
         return bool(stored["Metadata"].get("attempt") == attempt)
 
-    def _read(self, place: dict[str, str]) -> bytes:
-        reply = self._client.get_object(**place)
+    def _open_uploads(self) -> Iterator[tuple[dict[str, str], float]]:
+        """(upload, its age in seconds) under our prefix."""
+        request = {"Bucket": self._bucket, "Prefix": self._root}
+        while True:
+            page = self._retry(partial(self._client.list_multipart_uploads, **request))
+            for entry in page.get("Uploads", []):
+                upload = {"Bucket": self._bucket, "Key": entry["Key"], "UploadId": entry["UploadId"]}
+                yield upload, _seconds_since(entry["Initiated"], page)
+            if not page["IsTruncated"]:
+                return
+            request |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def _abort(self, upload: dict[str, str]) -> None:
+        try:
+            self._client.abort_multipart_upload(**upload)
+        except ClientError as error:
+            if not is_missing(error):  # it ended by itself in between
+                raise
+
+    def _read(self, key: str, place: dict[str, str]) -> bytes:
+        try:
+            reply = self._client.get_object(**place)
+        except ClientError as error:
+            if is_missing(error):
+                raise KeyError(key) from None
+            raise
         data: bytes = reply["Body"].read()
         expected = reply["Metadata"].get("sha256")  # objects that others uploaded have none
         found = hashlib.sha256(data).hexdigest()

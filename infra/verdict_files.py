@@ -1,4 +1,8 @@
-"""Verdicts as Parquet bytes that plain pyarrow reads."""
+"""Verdicts as Parquet bytes that plain pyarrow, DuckDB and Spark read.
+
+Spark needs no more than this: `row` is a signed 64-bit integer, and dictionaries, maps and lists are written as
+plain Parquet, so they come back as strings, MAP and ARRAY. Whoever reads takes the paths from `dataset.json`.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -75,6 +79,13 @@ def verdicts_from_parquet(data: bytes) -> list[Verdict]:
         # Damage in a dictionary page is noticed only here, when its indices are followed.
         rows = table.to_pylist()
     return [_verdict(row) for row in rows]
+
+
+def lacking_columns(data: bytes) -> list[str]:
+    """Names of those columns of a verdict that the file does not have, or has of another type."""
+    with opened_parquet(BytesIO(data), "a file of verdicts") as file:
+        found = {field.name: field.type for field in file.schema_arrow}
+    return [field.name for field in _SCHEMA if found.get(field.name) != field.type]
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+from autosteer_core.errors import UserMistake
 from infra.parquet_file import opened_parquet
+from infra.verdict_files import lacking_columns
 
 _MAPS = ("compared", "beside")
 _ROWS_PER_BATCH = 256
@@ -16,3 +18,15 @@ def rows_from_parquet(data: bytes) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(_ROWS_PER_BATCH):
             for row in batch.to_pylist():
                 yield row | {name: dict(row[name]) for name in _MAPS if row.get(name) is not None}
+
+
+def whole_rows_from_parquet(data: bytes) -> list[dict[str, Any]]:
+    """As `rows_from_parquet`, of a file that has every column of a verdict, each of its type.
+
+    Raises:
+        UserMistake: it has not; a digest made of damaged bytes does not tell.
+    """
+    lacking = lacking_columns(data)
+    if lacking:
+        raise UserMistake(f"it lacks the columns {', '.join(lacking)}, or has them of another type: restore it")
+    return list(rows_from_parquet(data))

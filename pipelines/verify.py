@@ -15,7 +15,7 @@ from autosteer_core.run import RECORD, identity_of, read_record
 from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
-from infra.verdict_rows import rows_from_parquet
+from infra.verdict_rows import whole_rows_from_parquet
 from pipelines.sound_records import by_slot, check_coverage, check_readers, check_rights
 from pipelines.sound_rows import Row, check_attempt, check_fail_closed, check_reasons, check_versions
 from pipelines.violation import INVARIANTS, Violation
@@ -131,7 +131,7 @@ def _read_part(store: BlobStore, record: CommitRecord, violations: list[Violatio
         violations.append(Violation("I4", record.key, f"{found}: {cure}"))
         return []
     try:
-        rows = list(rows_from_parquet(data))
+        rows = whole_rows_from_parquet(data)
     except UserMistake as error:
         violations.append(Violation("I4", record.key, str(error)))
         return []
@@ -166,8 +166,8 @@ def _lost_attempts(stored: _Stored, found: Verified) -> Iterator[Violation]:
 
 def _compared(store: BlobStore, key: str, winner: CommitRecord) -> Iterator[Violation]:
     try:
-        lost = list(rows_from_parquet(store.get(key)))
-        won = {row["row"]: row for row in rows_from_parquet(store.get(winner.key))}
+        lost = whole_rows_from_parquet(store.get(key))
+        won = {row["row"]: row for row in whole_rows_from_parquet(store.get(winner.key))}
     except (KeyError, UserMistake):
         return  # cut off by the death of its worker, or told of elsewhere
     yield from check_attempt(key, lost, won)

@@ -1,5 +1,6 @@
 """What every blob store promises, wherever its bytes lie."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -129,11 +130,24 @@ def test_a_store_says_where_it_is(store: BlobStore, request: pytest.FixtureReque
 def test_a_key_ages_from_when_it_was_written(store: BlobStore) -> None:
     store.put_if_absent("a/key", b"bytes")
     assert 0 <= store.age("a/key") < 60
-    with pytest.raises(KeyError):
-        store.age("another")
+    for key in ("another", "a", "a/ke", "a/key/deeper"):
+        with pytest.raises(KeyError, match=key):
+            store.age(key)
+
+
+def test_a_key_that_is_put_again_is_young_again(store: BlobStore) -> None:
+    store.put("report.html", b"old")
+    time.sleep(1.1)  # S3 tells whole seconds
+    before = store.age("report.html")
+    store.put("report.html", b"new")
+    assert before >= 1 > store.age("report.html")
 
 
 def test_sweeping_removes_no_blob(store: BlobStore) -> None:
     store.put_if_absent("a/key", b"bytes")
-    store.sweep(older_than=0.0)
+    assert store.sweep(older_than=0.0) == 0
     assert store.get("a/key") == b"bytes"
+
+
+def test_sweeping_a_store_that_nobody_wrote_to_is_harmless(store: BlobStore) -> None:
+    assert store.sweep(older_than=0.0) == 0

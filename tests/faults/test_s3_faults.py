@@ -8,7 +8,7 @@ import pytest
 
 from autosteer_core.errors import TryAgain, UserMistake
 from infra.s3_store import S3Store
-from tests.fault_proxy import Faults, serve_faults
+from tests.fault_proxy import Fault, Faults, serve_faults
 
 
 @dataclass
@@ -28,10 +28,11 @@ def remote(s3_endpoint: str, s3_address: str) -> Iterator[Remote]:
         yield Remote(S3Store(client(url), bucket_of(s3_address), "run", pauses.append), faults, pauses)
 
 
-def client(url: str) -> object:
+def client(url: str, read_seconds: float = 10) -> object:
     from botocore.config import Config
 
-    return boto3.client("s3", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}, read_timeout=10))
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=read_seconds)
+    return boto3.client("s3", endpoint_url=url, config=config)
 
 
 def bucket_of(address: str) -> str:
@@ -39,7 +40,7 @@ def bucket_of(address: str) -> str:
 
 
 def test_a_put_whose_reply_was_lost_counts_as_ours(remote: Remote) -> None:
-    remote.faults.lose_reply = 1
+    remote.faults.coming = [Fault.LOSE_REPLY]
     assert remote.store.put_if_absent("commits/1", b"ours") is True
     assert remote.faults.requests == 2
     assert remote.store.get("commits/1") == b"ours"
@@ -47,7 +48,7 @@ def test_a_put_whose_reply_was_lost_counts_as_ours(remote: Remote) -> None:
 
 def test_a_put_whose_reply_was_lost_is_not_ours_if_another_was_first(remote: Remote) -> None:
     remote.store.put_if_absent("commits/1", b"theirs")
-    remote.faults.lose_reply = 1
+    remote.faults.coming = [Fault.LOSE_REPLY]
     assert remote.store.put_if_absent("commits/1", b"ours") is False
     assert remote.store.get("commits/1") == b"theirs"
 
@@ -55,7 +56,8 @@ def test_a_put_whose_reply_was_lost_is_not_ours_if_another_was_first(remote: Rem
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_busy_server_is_asked_again_with_growing_pauses(remote: Remote, method: str) -> None:
     remote.store.put("a", b"bytes")
-    remote.faults.method, remote.faults.busy = method, 4
+    remote.faults.methods = {method}
+    remote.faults.coming = [Fault.BUSY] * 4
     remote.store.put("a", b"bytes")
     assert remote.store.get("a") == b"bytes"
     assert len(remote.pauses) == 4
@@ -63,7 +65,7 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(remote: Remote, method
 
 
 def test_a_server_that_stays_busy_means_try_again_later(remote: Remote) -> None:
-    remote.faults.busy = 99
+    remote.faults.coming = [Fault.BUSY] * 99
     with pytest.raises(TryAgain, match=r"s3://bucket-.*/run is not answering: 503"):
         remote.store.put_if_absent("a", b"bytes")
     assert remote.faults.requests == 5
@@ -71,14 +73,16 @@ def test_a_server_that_stays_busy_means_try_again_later(remote: Remote) -> None:
 
 def test_bytes_spoiled_on_the_way_are_fetched_again(remote: Remote) -> None:
     remote.store.put("a", b"bytes")
-    remote.faults.method, remote.faults.spoil_body = "GET", 1
+    remote.faults.methods = {"GET"}
+    remote.faults.coming = [Fault.SPOIL_REPLY]
     assert remote.store.get("a") == b"bytes"
     assert len(remote.pauses) == 1
 
 
 def test_bytes_that_stay_spoiled_are_never_returned(remote: Remote) -> None:
     remote.store.put("a", b"bytes")
-    remote.faults.method, remote.faults.spoil_body = "GET", 99
+    remote.faults.methods = {"GET"}
+    remote.faults.coming = [Fault.SPOIL_REPLY] * 99
     with pytest.raises(TryAgain):
         remote.store.get("a")
     assert len(remote.pauses) == 4
@@ -99,7 +103,15 @@ def test_a_server_that_cannot_be_reached_means_try_again_later(s3_address: str) 
 
 def test_a_missing_bucket_is_a_mistake_to_correct(s3_address: str, s3_endpoint: str) -> None:
     store = S3Store(client(s3_endpoint), "no-such-bucket", "run")
-    for act in (lambda: store.get("a"), lambda: store.put_if_absent("a", b""), lambda: list(store.keys())):
+    large = b"x" * (16 * 2**20 + 1)
+    for act in (
+        lambda: store.get("a"),
+        lambda: store.put_if_absent("a", b""),
+        lambda: store.put_if_absent("a", large),
+        lambda: list(store.keys()),
+        lambda: store.age("a"),
+        lambda: store.sweep(0.0),
+    ):
         with pytest.raises(UserMistake, match="the bucket of s3://no-such-bucket/run does not exist"):
             act()
 
@@ -118,10 +130,12 @@ def test_a_refusal_is_a_mistake_and_a_busy_server_is_not(
     s3_endpoint: str, s3_address: str, status: int, code: str, error: type[Exception], message: str
 ) -> None:
     answer = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-    with serve_faults(s3_endpoint, Faults(answer=(status, answer))) as url:
+    faults = Faults(answer=(status, answer), odds={Fault.REFUSE: 1.0})
+    with serve_faults(s3_endpoint, faults) as url:
         store = S3Store(client(url), bucket_of(s3_address), "run", lambda seconds: None)
         with pytest.raises(error, match=message):
             store.put_if_absent("a", b"bytes")
+    assert faults.requests == (1 if error is UserMistake else 5)
 
 
 def test_empty_folders_made_by_a_console_are_not_keys(s3_endpoint: str, s3_address: str) -> None:

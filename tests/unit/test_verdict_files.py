@@ -117,3 +117,9 @@ def test_a_table_of_something_else_is_refused() -> None:
     pq.write_table(pa.table({"x": [1]}), sink)
     with pytest.raises(UserMistake, match="no file of verdicts: it has the columns x"):
         verdicts_from_parquet(sink.getvalue())
+
+
+def test_a_damaged_column_name_is_told_in_a_sentence() -> None:
+    data = verdicts_to_parquet([VERDICT], PROVENANCE)
+    with pytest.raises(UserMistake, match="truncated or damaged"):
+        verdicts_from_parquet(data.replace(b"item_id", b"item_\xf5d"))

@@ -1,12 +1,16 @@
 """What `verify` finds, over an output in a folder: nothing where all is well, and each kind of damage."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from autosteer_core.commit import SEALED, SUCCESS, commit_part, seal
@@ -170,6 +174,26 @@ def test_a_poisonous_row_beside_others_or_an_error_without_a_reason_is_named(out
     assert [each.invariant for each in output.verified().violations] == ["I8", "I8"]
 
 
+def another_type(table: pa.Table) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("row"), "row", table["row"].cast(pa.int32()))
+
+
+@pytest.mark.parametrize("change", [lambda table: table.drop_columns("bundle_id"), another_type])
+def test_a_part_without_a_column_is_named_even_where_its_digest_agrees(
+    output: Output, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    key = json.loads(output.store.get(output.slot(0)))["key"]
+    sink = BytesIO()
+    pq.write_table(change(pq.read_table(BytesIO(output.store.get(key)))), sink)
+    data = sink.getvalue()
+    output.store.put(key, data)
+    output.edit(output.slot(0), lambda it: it | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+    [found] = [each for each in output.verified().violations if each.where == key]
+
+    assert found.invariant == "I4" and "lacks the columns" in found.found
+
+
 def test_an_attempt_that_decided_otherwise_is_named(output: Output) -> None:
     part = output.parts[2]
     other = [replace(verdict(row), action=Action.ANSWER) for row in range(part.start, part.stop)]
@@ -188,7 +212,7 @@ def test_single_flipped_bits_in_parts_and_records_are_found_or_change_nothing(ou
     rows = [each for each in output.verified().as_json().items() if each[0] != "violations"]
     for key in [*output.store.keys("parts/"), output.slot(0), SEALED, "run.json"]:
         data = output.store.get(key)
-        for bit in range(0, 8 * len(data), max(1, 8 * len(data) // 40) | 1):
+        for bit in range(0, 8 * len(data), max(1, 8 * len(data) // 12) | 1):
             flipped = bytearray(data)
             flipped[bit // 8] ^= 1 << bit % 8
             output.store.put(key, bytes(flipped))
