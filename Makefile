@@ -52,7 +52,7 @@ test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
 tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation killed and continued, a toy training
 	$(BIN)/python -m pytest tests --ignore tests/bench -m tour
 
-chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an hour (CHAOS_SCALE=0.1: quick; CHAOS_SEED=N: one schedule again)
+chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an hour, numbers last (CHAOS_SCALE=0.1: quick; CHAOS_SEED=N: one schedule again)
 	$(BIN)/python -m pytest tests/chaos -m chaos -s
 
 check: $(VENV)/.dev ## format, lint, layers, types

@@ -1,0 +1,93 @@
+"""Worker processes are killed and frozen at random instants: every row is visible once, and work goes on soon."""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.herd import Herd, Seen, harass, journal, read_as_a_stranger, recoveries
+from tests.chaos.scale import SEED, scaled
+from tests.chaos.worker_process import Site, sqlite_queue
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+Report = Callable[[str, object], None]
+
+ROWS, KILLS, ZOMBIES = 50_000, 500, 100
+RECOVERY = "until a dead worker's part is claimed again, lease of 2 s"
+QUEUES = {"SQLite": (sqlite_queue, 1.0)}
+
+
+@pytest.mark.parametrize("kind", QUEUES)
+def test_killed_and_frozen_processes_cost_no_row_and_double_none(tmp_path: Path, report: Report, kind: str) -> None:
+    open_queue, share = QUEUES[kind]
+    rows, kills, zombies = (scaled(round(number * share)) for number in (ROWS, KILLS, ZOMBIES))
+    site = Site(tmp_path, rows, open_queue=open_queue)
+    site.queue().add(site.parts())
+    herd, started = Herd(site), time.monotonic()
+
+    try:
+        harass(herd, random.Random(SEED), kills, zombies)
+        herd.end()
+    finally:
+        herd.stop()
+
+    seconds, seen, events = time.monotonic() - started, read_as_a_stranger(site), journal(site)
+    waits = recoveries(events, herd)
+    dealt = f"{rows:,} / {len(herd.killed)} / {len(herd.frozen)} in {seconds:.0f} s"
+    report(f"{kind}: rows / SIGKILLs / SIGSTOPs past the lease", dealt)
+    report(f"{kind}: lost / duplicated / unexpected", f"{seen.lost} / {seen.duplicated} / {seen.unexpected}")
+    report(f"{kind}: writes refused by the fence", sum(event.kind == "fenced" for event in events))
+    report(f"{kind}: {RECOVERY}", spread(waits))
+    assert seen == Seen(0, 0, 0)
+    assert all(wait <= site.lease_seconds + 1 for wait in waits)
+
+
+def spread(waits: list[float]) -> str:
+    """In words."""
+    if not waits:
+        return "not seen"
+    return f"{waits[len(waits) // 2]:.2f} s in the middle, {waits[-1]:.2f} s at most, of {len(waits)}"
+
+
+def rows_a_second(herd: Herd, seconds: float, killed_every: float | None) -> float:
+    """What is finished, by the queue's word; the first second, in which the workers start, does not count."""
+    site, luck = herd.site, random.Random(SEED)
+    site.queue().add(site.parts())
+    herd.tend()
+    time.sleep(1)
+    started = time.time()
+    next_kill = started + (killed_every or math.inf) / 2
+    while time.time() < started + seconds:
+        herd.tend()
+        if time.time() >= next_kill:
+            herd.kill(luck.choice(sorted(herd.awake)))
+            next_kill += killed_every or math.inf
+        time.sleep(0.02)
+    herd.stop()
+    done = (event for event in journal(site) if event.kind == "complete" and started <= event.at < started + seconds)
+    return sum(event.stop - event.start for event in done) / seconds
+
+
+def busy_herd(folder: Path) -> Herd:
+    """Three workers with more to do than they can."""
+    folder.mkdir()
+    return Herd(Site(folder, 200_000, row_seconds=0.002))
+
+
+def test_a_kill_every_ten_seconds_costs_less_than_a_fifth_of_the_rate(tmp_path: Path, report: Report) -> None:
+    seconds = max(12, scaled(30))
+
+    quiet = rows_a_second(busy_herd(tmp_path / "quiet"), seconds, killed_every=None)
+    herd = busy_herd(tmp_path / "harassed")
+    harassed = rows_a_second(herd, seconds, killed_every=10)
+
+    words = f"{harassed:.0f} of {quiet:.0f} rows a second, {harassed / quiet:.0%}"
+    report("SQLite: rate with a kill every 10 s, of the rate without", words)
+    waits = recoveries(journal(herd.site), herd)
+    report(f"SQLite: the same, {RECOVERY}", spread(waits))
+    assert harassed >= 0.8 * quiet
+    assert waits and waits[-1] <= herd.site.lease_seconds + 1
