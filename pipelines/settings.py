@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
     stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
-    compile: bool = Field(False, description="compile the steps of the slot engine: a slow start, then faster")
+    compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
 
     @model_validator(mode="after")
     def _can_sample(self) -> "Settings":
