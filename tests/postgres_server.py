@@ -28,12 +28,19 @@ def why_no_postgres() -> str | None:
         import psycopg  # noqa: F401
     except ImportError:
         return "psycopg is not installed"
-    return None if shutil.which("initdb") else "PostgreSQL is not installed: there is no initdb"
+    return None if _initdb() else "PostgreSQL is not installed: there is no initdb"
+
+
+def _initdb() -> Path | None:
+    """In the path, or where Debian keeps it."""
+    if found := shutil.which("initdb"):
+        return Path(os.path.realpath(found))  # a link into the path has none of its companions beside it
+    return max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
 
 
 @contextmanager
 def serve_postgres() -> Iterator[str]:
-    """The server's address, while it runs."""
+    """The server's address, while it runs: all may come in, only a role named `locked` needs its password."""
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has at most 107 bytes
     owner = _owner()
     try:
@@ -43,6 +50,8 @@ def serve_postgres() -> Iterator[str]:
         _run("initdb", "-D", data, "-A", "trust", "-U", "test", "--encoding=UTF8", "--locale=C", **owner)
         with Path(data, "postgresql.conf").open("a") as file:
             file.write(f"{_SETTINGS}unix_socket_directories = '{folder}'\n")
+        rules = Path(data, "pg_hba.conf")
+        rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
         log = str(folder / "log")
         _run("pg_ctl", "-D", data, "-l", log, "-w", "-t", "60", "start", **owner)
         try:
@@ -62,8 +71,7 @@ def _owner() -> dict[str, Any]:
 
 
 def _run(program: str, *arguments: str, **owner: Any) -> None:
-    # Its programs lie beside initdb, which a distribution may link into the path alone.
-    found = Path(os.path.realpath(shutil.which("initdb") or "initdb")).with_name(program)
+    found = (_initdb() or Path("initdb")).with_name(program)
     done = subprocess.run(
         [str(found), *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", check=False, **owner,
