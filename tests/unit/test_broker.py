@@ -144,11 +144,10 @@ def counting(kind: str, folder: Path, request: pytest.FixtureRequest) -> tuple[A
 
 def at_once(broker: Broker, *calls: tuple[Any, ...]) -> list[Any]:
     """What calls are answered, or their errors, that came while the broker was busy."""
-    with ThreadPoolExecutor(len(calls)) as callers:
-        with broker._turn:
-            answers = []
-            for number, call in enumerate(calls, 1):
-                answers.append(callers.submit(broker.call, *call))
-                while len(broker._waiting) < number:
-                    time.sleep(0.001)
+    with ThreadPoolExecutor(len(calls)) as callers, broker._turn:
+        answers = []
+        for number, call in enumerate(calls, 1):
+            answers.append(callers.submit(broker.call, *call))
+            while len(broker._waiting) < number:
+                time.sleep(0.001)
     return [answer.exception() or answer.result() for answer in answers]
