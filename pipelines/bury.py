@@ -24,7 +24,7 @@ class Buried:
     parts: int
 
 
-def bury(out: str, part_ids: Sequence[str] = ()) -> Buried:
+def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> Buried:
     """Commit error rows, E_SET_ASIDE with the reason, for the parts; without `part_ids`, for all that are set aside.
 
     Raises:
@@ -32,7 +32,7 @@ def bury(out: str, part_ids: Sequence[str] = ()) -> Buried:
     """
     store = open_store(out)
     record = read_record(store)
-    with known_queue(out, str(record["run_id"])) as queue:
+    with known_queue(out, str(record["run_id"]), server) as queue:
         if queue is None:
             raise UserMistake(f"the queue of {out} is not on this machine: nothing is set aside here")
         reasons = queue.buried()

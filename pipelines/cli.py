@@ -212,7 +212,10 @@ def evaluate(
 
 @app.command()
 def status(
-    out: Annotated[str, typer.Argument(help="output of a generate or audit run")], as_json: Json = False
+    out: Annotated[str, typer.Argument(help="output of a generate or audit run")],
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a run has done so far; works while it runs, after it ended and after it died.
 
@@ -222,7 +225,7 @@ def status(
     """
     from pipelines.status import run_status
 
-    found = run_status(out)
+    found = run_status(out, _settings(config, set_).queue)
     if as_json:
         _print_json(found)
         return
@@ -267,6 +270,8 @@ def retry(
     errors: Annotated[
         str, typer.Option(help="rows to do again: transient, all, or error codes with commas between")
     ] = "transient",
+    config: Config = None,
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Open parts that were set aside, and error rows that may pass, to be done by the next run of the same command.
@@ -282,7 +287,7 @@ def retry(
     from pipelines.retry import retry as retry_run
 
     with console.status("reading the rows"):
-        found = retry_run(out, errors)
+        found = retry_run(out, errors, _settings(config, set_).queue)
     if as_json:
         _print_json({"rows": found.rows, "parts": found.parts})
         return
@@ -296,6 +301,8 @@ def bury(
     part: Annotated[
         list[str] | None, typer.Argument(help="parts to give up; default: all that are set aside")
     ] = None,
+    config: Config = None,
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Give up parts that were set aside: their rows become errors, E_SET_ASIDE, and the run can be finished.
@@ -308,7 +315,7 @@ def bury(
     """
     from pipelines.bury import bury as bury_parts
 
-    found = bury_parts(out, part or [])
+    found = bury_parts(out, part or [], _settings(config, set_).queue)
     if as_json:
         _print_json({"rows": found.rows, "parts": found.parts})
         return

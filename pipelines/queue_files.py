@@ -11,7 +11,6 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.ports import GroupedQueue
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
-from pipelines.settings import load_settings
 
 
 def queue_file(out: str, run_id: str) -> Path:
@@ -35,9 +34,8 @@ def queue_name(out: str, run_id: str) -> str:
 
 
 @contextmanager
-def known_queue(out: str, run_id: str) -> Iterator[GroupedQueue | None]:
-    """The run's queue on the server that AUTOSTEER_QUEUE names, or in its file on this machine; None elsewhere."""
-    server = load_settings().queue
+def known_queue(out: str, run_id: str, server: str | None) -> Iterator[GroupedQueue | None]:
+    """The run's queue on the `server`, or in its file on this machine; None where it has none."""
     if server is None and not queue_file(out, run_id).exists():
         yield None
         return

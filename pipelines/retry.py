@@ -26,7 +26,7 @@ class Retried:
     parts: int
 
 
-def retry(out: str, errors: str) -> Retried:
+def retry(out: str, errors: str, server: str | None = None) -> Retried:
     """Open parts that were set aside, and rows with the `errors`: `transient`, `all`, or codes with commas between.
 
     The rows that stay keep their verdicts: nothing is computed here. Safe to repeat, and to be killed.
@@ -39,7 +39,7 @@ def retry(out: str, errors: str) -> Retried:
     store = open_store(out)
     run_id = str(read_record(store)["run_id"])
     rows = sum(_reopened(store, record, wanted) for record in read_records(store).current)
-    with known_queue(out, run_id) as queue:
+    with known_queue(out, run_id, server) as queue:
         parts = queue.reopen() if queue else 0
     return Retried(rows, parts)
 

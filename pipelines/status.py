@@ -11,7 +11,7 @@ from infra.open_store import open_store
 from pipelines.queue_files import known_queue
 
 
-def run_status(out: str) -> dict[str, Any]:
+def run_status(out: str, server: str | None = None) -> dict[str, Any]:
     """Rows done and their actions, parts by state, and whether the run is sealed.
 
     Raises:
@@ -36,13 +36,13 @@ def run_status(out: str) -> dict[str, Any]:
         "parts_committed": len(commits),
         "actions": dict(sorted(actions.items())),
         "state": "finished" if sealed else "unfinished",
-        **_queue(out, record["run_id"], sealed=sealed),
+        **_queue(out, record["run_id"], server, sealed=sealed),
     }
 
 
-def _queue(out: str, run_id: str, *, sealed: bool) -> dict[str, Any]:
+def _queue(out: str, run_id: str, server: str | None, *, sealed: bool) -> dict[str, Any]:
     """Parts by state, and why some were set aside, where the queue is on this machine and still of use."""
-    with known_queue(out, run_id) as queue:
+    with known_queue(out, run_id, server) as queue:
         if sealed or queue is None:
             return {"queue": None, "set_aside": {}}
         reasons = {str(part.part_id): reason for part, reason in queue.buried().items()}

@@ -20,9 +20,7 @@ from workers.loop import PartWorker
 from workers.patience import Patience
 
 
-def test_workers_finish_a_run_whose_queue_is_on_a_server(
-    postgres_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_finish_a_run_whose_queue_is_on_a_server(postgres_address: str, tmp_path: Path) -> None:
     out, store = str(tmp_path), MemoryStore()
     require_queue(postgres_address)
     queue = open_queue(out, "run", 2, load_settings(queue=postgres_address).queue)
@@ -38,19 +36,18 @@ def test_workers_finish_a_run_whose_queue_is_on_a_server(
 
     queue.close()
     assert len(seal(store, PARTS, Numbers().row_ids())) == len(PARTS)
-    monkeypatch.setenv("AUTOSTEER_QUEUE", postgres_address)
-    with known_queue(out, "run") as known:
+    with known_queue(out, "run", postgres_address) as known:
         assert known is not None
         assert known.counts() == QueueCounts(done=len(PARTS))
 
 
 def test_without_the_setting_the_queue_is_a_file_and_known_once_it_is_there(tmp_path: Path) -> None:
-    with known_queue(str(tmp_path), "run") as missing:
+    with known_queue(str(tmp_path), "run", None) as missing:
         assert missing is None
     queue = open_queue(str(tmp_path), "run")
     assert isinstance(queue, SqliteQueue)
     queue.close()
-    with known_queue(str(tmp_path), "run") as known:
+    with known_queue(str(tmp_path), "run", None) as known:
         assert known is not None
 
 
