@@ -87,6 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     target: str
     faults: Faults
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a small body waits 40 ms for the peer to confirm the head
 
     def _pass_on(self) -> None:
         body = self._request_body()
