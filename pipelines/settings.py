@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")
     lease_seconds: float = Field(300.0, ge=1, description="a worker that does not renew in time loses its part")
     max_failures: int = Field(5, ge=1, description="failures after which a part is set aside")
+    queue: str | None = Field(
+        None, repr=False, description="postgresql:// address of the queue's server; default: a file of its own"
+    )
     error_budget: float = Field(
         0.5, ge=0, le=1, description="a run stops early where a larger share of its rows are errors"
     )
