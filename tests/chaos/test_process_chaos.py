@@ -4,10 +4,14 @@ import math
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from autosteer_core.ports import Clock, PartQueue
+from infra.postgres_queue import PostgresQueue
 from tests.chaos.herd import Herd, Seen, harass, journal, read_as_a_stranger, recoveries
 from tests.chaos.scale import SEED, scaled
 from tests.chaos.worker_process import Site, sqlite_queue
@@ -15,16 +19,30 @@ from tests.chaos.worker_process import Site, sqlite_queue
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 Report = Callable[[str, object], None]
+OpenQueue = Callable[[Path, Clock], PartQueue]
 
 ROWS, KILLS, ZOMBIES = 50_000, 500, 100
 RECOVERY = "until a dead worker's part is claimed again, lease of 2 s"
-QUEUES = {"SQLite": (sqlite_queue, 1.0)}
+SHARES = {"SQLite": 1.0, "PostgreSQL": 0.1}
 
 
-@pytest.mark.parametrize("kind", QUEUES)
-def test_killed_and_frozen_processes_cost_no_row_and_double_none(tmp_path: Path, report: Report, kind: str) -> None:
-    open_queue, share = QUEUES[kind]
-    rows, kills, zombies = (scaled(round(number * share)) for number in (ROWS, KILLS, ZOMBIES))
+def postgres_queue(address: str, name: str, folder: Path, clock: Clock) -> PartQueue:
+    """The queue of many machines; its server's clock decides."""
+    return PostgresQueue(address, name)
+
+
+@pytest.fixture
+def open_queue(kind: str, request: pytest.FixtureRequest) -> OpenQueue:
+    if kind == "SQLite":
+        return sqlite_queue
+    return partial(postgres_queue, request.getfixturevalue("postgres_address"), uuid4().hex)
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_killed_and_frozen_processes_cost_no_row_and_double_none(
+    tmp_path: Path, report: Report, kind: str, open_queue: OpenQueue
+) -> None:
+    rows, kills, zombies = (scaled(round(number * SHARES[kind])) for number in (ROWS, KILLS, ZOMBIES))
     site = Site(tmp_path, rows, open_queue=open_queue)
     site.queue().add(site.parts())
     herd, started = Herd(site), time.monotonic()
