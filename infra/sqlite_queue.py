@@ -1,6 +1,7 @@
 """A part queue in one SQLite file, for one machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from autosteer_core.ports import Clock
 from autosteer_core.values import Cause, Lease, Part, PartId, QueueCounts
 from infra.part_conflict import conflicting_part
 from infra.sqlite_file import open_queue_file, plain_errors
+from infra.storable_text import storable
 
 # Every write after `claim` carries this fence. The worker is part of it because tokens start again at 1
 # when a lost queue is rebuilt, and a worker of the old queue must not pass for one of the new.
@@ -93,10 +95,10 @@ class SqliteQueue:
 
     def release(self, lease: Lease, reason: str, cause: Cause) -> None:
         counted = {"failed": int(cause is Cause.FAILURE), "crashed": int(cause is Cause.CRASH)}
-        self._fenced(_RELEASE, lease, reason=reason, max_failures=self._max_failures, **counted)
+        self._fenced(_RELEASE, lease, reason=storable(reason), max_failures=self._max_failures, **counted)
 
     def bury(self, lease: Lease, reason: str) -> None:
-        self._fenced("SET state = 'buried', reason = :reason", lease, reason=reason)
+        self._fenced("SET state = 'buried', reason = :reason", lease, reason=storable(reason))
 
     def claims(self, part_id: str) -> int:
         with plain_errors(self._path):
@@ -123,6 +125,12 @@ class SqliteQueue:
         with plain_errors(self._path):
             found = self._rows("SELECT state, count(*) FROM part GROUP BY state")
         return QueueCounts(**dict(found))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See GroupedQueue; apsw makes a savepoint of what is a transaction elsewhere."""
+        with plain_errors(self._path), self._db:
+            yield
 
     def close(self) -> None:
         self._db.close()

@@ -22,7 +22,7 @@ from pipelines.commit_watch import CommitWatch
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
-from pipelines.queue_files import open_queue, queue_file
+from pipelines.queue_files import open_queue, require_queue
 from pipelines.settings import Settings
 from pipelines.wiring import build_worker, open_items
 from workers.local_ray import local_ray
@@ -139,13 +139,14 @@ def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress:
     done = known.commits.keys() & {part.part_id for part in parts}
     if len(done) == len(parts):
         return
-    path, settings = queue_file(job.out, run.run_id), job.settings
+    settings = job.settings
+    require_queue(settings.queue)
     watch = CommitWatch(store, settings.error_budget)
     left = len(parts) - len(done)
     job = replace(job, most_parts=_most_parts(settings, left, run.rows // len(parts)))
     with (
         nullcontext(pool) if pool else worker_pool(settings) as workers,
-        workers.serving(partial(open_queue, path, settings.max_failures)) as queue,
+        workers.serving(partial(open_queue, job.out, run.run_id, settings.max_failures, settings.queue)) as queue,
     ):
         queue.add(parts)
         queue.mark_done(sorted(done))

@@ -1,12 +1,17 @@
-"""Where a run's embedded queue lives, and how it is opened."""
+"""Where a run's queue lives, in a file of its own or in a server's table, and how it is opened."""
 
+import hashlib
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from autosteer_core.errors import UserMistake
+from autosteer_core.ports import GroupedQueue
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
+from pipelines.settings import load_settings
 
 
 def queue_file(out: str, run_id: str) -> Path:
@@ -20,21 +25,54 @@ def queue_file(out: str, run_id: str) -> Path:
     return Path(state) / "autosteer" / f"{run_id}.sqlite"
 
 
+def queue_name(out: str, run_id: str) -> str:
+    """What the run's queue is called on a server: the same run into another output is another queue.
+
+    A folder belongs to its machine: the same path elsewhere holds other commits.
+    """
+    where = out.rstrip("/") if "://" in out else f"{platform.node()}:{Path(out).resolve()}"
+    return f"{run_id}-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
+
+
 @contextmanager
-def known_queue(out: str, run_id: str) -> Iterator[SqliteQueue | None]:
-    """The run's queue where this machine has it, None elsewhere."""
-    path = queue_file(out, run_id)
-    if not path.exists():
+def known_queue(out: str, run_id: str) -> Iterator[GroupedQueue | None]:
+    """The run's queue on the server that AUTOSTEER_QUEUE names, or in its file on this machine; None elsewhere."""
+    server = load_settings().queue
+    if server is None and not queue_file(out, run_id).exists():
         yield None
         return
-    queue = SqliteQueue(path, SystemClock())
-    try:
+    with closing(open_queue(out, run_id, server=server)) as queue:
         yield queue
-    finally:
-        queue.close()
 
 
-def open_queue(path: Path, max_failures: int) -> SqliteQueue:
-    """The embedded queue; its folder is made when it is missing."""
+def open_queue(out: str, run_id: str, max_failures: int = 5, server: str | None = None) -> GroupedQueue:
+    """The run's queue, on the `server` or in its file; the file's folder is made when it is missing.
+
+    Raises:
+        UserMistake: no address of a server, no driver for it, or a file that is no queue.
+    """
+    if server is not None:
+        return _on_server(server, queue_name(out, run_id), max_failures)
+    path = queue_file(out, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     return SqliteQueue(path, SystemClock(), max_failures)
+
+
+def require_queue(server: str | None) -> None:
+    """Ask the server, where one is named, before anything else is started; its errors are those of a queue."""
+    if server is not None:
+        with closing(_on_server(server, "", 1)) as queue:
+            queue.counts()
+
+
+def _on_server(server: str, name: str, max_failures: int) -> GroupedQueue:
+    # The address is not repeated: it may hold a password.
+    if not server.startswith(("postgresql://", "postgres://")):
+        raise UserMistake(
+            "setting `queue` names no server: expected postgresql://user@host:5432/database, or nothing"
+        )
+    try:
+        from infra.postgres_queue import PostgresQueue
+    except ImportError as error:
+        raise UserMistake("a queue on PostgreSQL needs psycopg: pip install 'autosteer[postgres]'") from error
+    return PostgresQueue(server, name, max_failures=max_failures)

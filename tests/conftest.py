@@ -57,3 +57,14 @@ def s3_address(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"bucket-{uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     return f"s3://{bucket}/some/prefix"
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    """A PostgreSQL server of this session; skipped where none is installed."""
+    from tests.postgres_server import serve_postgres, why_no_postgres
+
+    if missing := why_no_postgres():
+        pytest.skip(missing)
+    with serve_postgres() as address:
+        yield address

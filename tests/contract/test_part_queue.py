@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -9,6 +10,7 @@ from autosteer_core.errors import LeaseLost, UserMistake
 from autosteer_core.ports import PartQueue
 from autosteer_core.values import Cause, Lease, Part, PartId, QueueCounts
 from infra.memory_queue import MemoryQueue
+from infra.postgres_queue import PostgresQueue
 from infra.sqlite_queue import SqliteQueue
 from tests.doubles import FakeClock
 
@@ -20,12 +22,15 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def queue(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[PartQueue]:
     """Each queue we ship: add an adapter here and it inherits the whole suite."""
     made: PartQueue = MemoryQueue(clock, MAX_FAILURES)
     if request.param == "sqlite":
         made = SqliteQueue(tmp_path / "queue.db", clock, MAX_FAILURES)
+    elif request.param == "postgres":
+        address = request.getfixturevalue("postgres_address")
+        made = PostgresQueue(address, f"run {uuid4().hex}", clock, MAX_FAILURES)
     yield made
     made.close()
 
@@ -170,13 +175,19 @@ def test_a_released_part_is_ready_at_its_old_place(queue: PartQueue) -> None:
     assert claim_one(queue, "bob").part == part(1)
 
 
-def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: MemoryQueue | SqliteQueue) -> None:
+def test_a_part_that_fails_too_often_is_buried_with_the_last_reason(queue: PartQueue) -> None:
     queue.add([part(1)])
     for attempt in range(MAX_FAILURES):
         queue.release(claim_one(queue), f"failure {attempt}", Cause.FAILURE)
     assert queue.counts() == QueueCounts(buried=1)
     assert queue.buried() == {part(1): "failure 2"}
     assert queue.claim("ann", seconds=30) == []
+
+
+def test_a_reason_may_quote_anything(queue: PartQueue) -> None:
+    queue.add([part(1)])
+    queue.bury(claim_one(queue), "row 3 begins with \0\ud800 and 100% {odd} 'quotes'")
+    assert "100% {odd} 'quotes'" in queue.buried()[part(1)]
 
 
 def test_a_shutdown_does_not_count_as_a_failure(queue: PartQueue) -> None:
@@ -188,7 +199,7 @@ def test_a_shutdown_does_not_count_as_a_failure(queue: PartQueue) -> None:
     assert queue.counts() == QueueCounts(ready=1)
 
 
-def test_a_buried_part_stays_buried(queue: MemoryQueue | SqliteQueue, clock: FakeClock) -> None:
+def test_a_buried_part_stays_buried(queue: PartQueue, clock: FakeClock) -> None:
     queue.add([part(1)])
     queue.bury(claim_one(queue), "poison row 3")
     clock.advance(1_000)

@@ -1,49 +1,61 @@
-"""Random histories: the SQLite queue says at every step what the reference queue says."""
+"""Random histories: each durable queue says at every step what the reference queue says."""
 
 import shutil
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import PartQueue
 from autosteer_core.values import Cause, Lease, Part, PartId
 from infra.memory_queue import MemoryQueue
+from infra.postgres_queue import PostgresQueue
 from infra.sqlite_queue import SqliteQueue
 from tests.doubles import FakeClock
 
-PARTS = [Part(PartId(f"part-{number}"), "manifest.parquet", number, number + 1) for number in range(6)]
+WHOLE = [Part(PartId(f"part-{number}"), "manifest.parquet", 4 * number, 4 * number + 4) for number in range(5)]
+PARTS = [*WHOLE, *WHOLE[0].halves()]
 MAX_FAILURES = 2
+SERVER_HISTORIES = 8  # a step on a server takes ten times as long as one on a file
 
 
-class QueueHistories(RuleBasedStateMachine):
+class Histories(RuleBasedStateMachine):
     """Both queues live through the same history and share one clock."""
 
     leases = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
         self.clock = FakeClock()
         self.reference = MemoryQueue(self.clock, MAX_FAILURES)
         self.queue = self.open()
 
-    def open(self) -> SqliteQueue:
-        return SqliteQueue(self.folder / "queue.db", self.clock, MAX_FAILURES)
+    def open(self) -> PartQueue:
+        """The durable queue, again on what it held."""
+        raise NotImplementedError
 
     def teardown(self) -> None:
         self.queue.close()
-        shutil.rmtree(self.folder)
 
     @rule(parts=st.lists(st.sampled_from(PARTS), max_size=4))
     def add(self, parts: list[Part]) -> None:
         assert self.queue.add(parts) == self.reference.add(parts)
 
     @rule(target=leases, worker=st.sampled_from(["ann", "bob"]), limit=st.integers(1, 3))
-    def claim(self, worker: str, limit: int) -> object:
+    def claim(self, worker: str, limit: int) -> MultipleResults[Lease]:
         claimed = self.queue.claim(worker, 30, limit)
         assert claimed == self.reference.claim(worker, 30, limit)
         return multiple(*claimed)
@@ -52,14 +64,25 @@ class QueueHistories(RuleBasedStateMachine):
     def renew(self, lease: Lease, seconds: float) -> None:
         assert renewal(self.queue, lease, seconds) == renewal(self.reference, lease, seconds)
 
-    @rule(lease=leases, ending=st.sampled_from(["complete", "failure", "crash", "shutdown", "bury"]))
+    @rule(lease=leases, ending=st.sampled_from(["complete", "bury", "split", *Cause]))
     def end(self, lease: Lease, ending: str) -> None:
         assert ended(self.queue, lease, ending) == ended(self.reference, lease, ending)
+
+    @rule(ending=st.sampled_from(["complete", "bury", "split", *Cause]))
+    def take_and_end(self, ending: str) -> None:
+        """Often the same part again: only so are failures counted to their end."""
+        for lease in self.claim("cat", 1).values:
+            self.end(lease, ending)
 
     @rule(part=st.sampled_from(PARTS))
     def mark_done(self, part: Part) -> None:
         self.queue.mark_done([part.part_id])
         self.reference.mark_done([part.part_id])
+
+    @rule(parts=st.none() | st.lists(st.sampled_from(PARTS), max_size=2))
+    def reopen(self, parts: list[Part] | None) -> None:
+        chosen = None if parts is None else [part.part_id for part in parts]
+        assert self.queue.reopen(chosen) == self.reference.reopen(chosen)
 
     @rule(seconds=st.sampled_from([-5, 1, 29, 30, 61]))
     def wait(self, seconds: float) -> None:
@@ -73,7 +96,42 @@ class QueueHistories(RuleBasedStateMachine):
     @invariant()
     def they_agree(self) -> None:
         assert self.queue.counts() == self.reference.counts()
-        assert self.queue.buried() == self.reference.buried()
+        assert list(self.queue.buried().items()) == list(self.reference.buried().items())
+
+
+class SqliteHistories(Histories):
+    """A file."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        super().__init__()
+
+    def open(self) -> PartQueue:
+        return SqliteQueue(self.folder / "queue.db", self.clock, MAX_FAILURES)
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.folder)
+
+
+class PostgresHistories(Histories):
+    """A queue of its own in a table that fills up with those of the other histories."""
+
+    address = ""
+
+    def __init__(self) -> None:
+        self.name = uuid4().hex
+        super().__init__()
+
+    def open(self) -> PartQueue:
+        return PostgresQueue(self.address, self.name, self.clock, MAX_FAILURES)
+
+
+class ForgetfulHistories(Histories):
+    """A queue that buries a part one failure too late: what the histories must notice."""
+
+    def open(self) -> PartQueue:
+        return MemoryQueue(self.clock, MAX_FAILURES + 1) if not hasattr(self, "queue") else self.queue
 
 
 def renewal(queue: PartQueue, lease: Lease, seconds: float) -> Lease | str:
@@ -90,6 +148,8 @@ def ended(queue: PartQueue, lease: Lease, ending: str) -> str:
                 queue.complete(lease)
             case "bury":
                 queue.bury(lease, "poison")
+            case "split":
+                queue.split(lease, lease.part.halves())
             case _:
                 queue.release(lease, ending, Cause(ending))
     except LeaseLost as error:
@@ -97,5 +157,21 @@ def ended(queue: PartQueue, lease: Lease, ending: str) -> str:
     return "accepted"
 
 
-QueueHistories.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestQueueHistories = QueueHistories.TestCase
+HISTORIES = settings(max_examples=60, stateful_step_count=30, deadline=None)
+FIXED = settings(HISTORIES, max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
+
+
+def test_the_queue_in_a_file_says_what_the_reference_says() -> None:
+    run_state_machine_as_test(SqliteHistories, settings=HISTORIES)
+
+
+def test_the_queue_in_a_server_says_what_the_reference_says(
+    postgres_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresHistories, "address", postgres_address)
+    run_state_machine_as_test(PostgresHistories, settings=settings(HISTORIES, max_examples=SERVER_HISTORIES))
+
+
+def test_a_queue_that_buries_one_failure_late_is_noticed() -> None:
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(ForgetfulHistories, settings=FIXED)

@@ -11,16 +11,16 @@ import pytest
 from autosteer_core.commit import SEALED, SUCCESS, read_part, seal
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.ports import PartQueue
 from autosteer_core.records import RedoRecord, read_records, redo
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Action, Flaw, Item, Lease, Verdict
 from infra.column_map import ColumnMap
 from infra.folder_store import FolderStore
 from infra.open_manifest import open_manifest
-from infra.sqlite_queue import SqliteQueue
 from infra.verdict_files import verdicts_from_parquet, verdicts_to_parquet
 from pipelines.bury import bury
-from pipelines.queue_files import open_queue, queue_file
+from pipelines.queue_files import open_queue
 from pipelines.retry import retry
 from pipelines.status import run_status
 from workers.lifeline import Lifeline
@@ -49,7 +49,7 @@ class Kept:
         take_over(self.store, self.run)
         known = read_records(self.store)
         parts = list(known.leaves(self.run.parts(4)))
-        queue = open_queue(queue_file(self.out, self.run.run_id), max_failures=2)
+        queue = open_queue(self.out, self.run.run_id, max_failures=2)
         queue.add(parts)
         queue.mark_done(sorted(known.commits))
 
@@ -66,7 +66,7 @@ class Kept:
         records = seal(self.store, self.run.parts(4), self.manifest.row_ids())
         return [row for record in records for row in verdicts_from_parquet(read_part(self.store, record))]
 
-    def _work(self, queue: SqliteQueue, judge: Callable[[Sequence[Item]], list[Verdict]]) -> None:
+    def _work(self, queue: PartQueue, judge: Callable[[Sequence[Item]], list[Verdict]]) -> None:
         lifeline = Lifeline(queue, 30.0)
 
         def encode(rows: Sequence[Verdict], lease: Lease) -> bytes:
