@@ -73,7 +73,8 @@ class EngineOptions:
     how many rows the slot engine decodes at once. `pulse` is called between two steps, and what it raises ends the
     work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
     Decoding ends before the first of the strings in `stop`; a fixed refusal is not decoded. `logprobs` keeps the log
-    of the probability of every token that the model chose. `batch_rows` is how many rows plain `generate` decodes at
+    of the probability of every token that the model chose. `compile` runs the slot engine's steps through
+    `torch.compile`. `batch_rows` is how many rows plain `generate` decodes at
     once, `budget` what other forward passes over prompts may hold: one object for all that share a device.
     """
 
@@ -90,3 +91,4 @@ class EngineOptions:
     encoder: Encoder | None = None
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    compile: bool = False

@@ -1,6 +1,7 @@
 """What the core asks of the outside world: a clock, a queue of parts, a store of bytes, a source of items."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from autosteer_core.cutting import Stretch
@@ -70,6 +71,14 @@ class PartQueue(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; safe to call twice."""
+        ...
+
+
+class GroupedQueue(PartQueue, Protocol):
+    """A queue whose calls can share a transaction, and so one way to the disk."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """All calls inside are kept, or none; inside another, those of a block that raises are undone alone."""
         ...
 
 

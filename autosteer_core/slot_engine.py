@@ -7,6 +7,7 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.course import course
 from autosteer_core.engine import EngineOptions, in_order
 from autosteer_core.risk_reading import RiskReader
+from autosteer_core.slots.compiled_blocks import CompiledBlocks
 from autosteer_core.slots.slot_decoder import SlotDecoder
 from autosteer_core.values import Item, Verdict
 
@@ -20,7 +21,7 @@ class SlotEngine:
         self._reader = self._reader_of(bundle)
         self._decoder = SlotDecoder(
             backbone, options.slots, options.sampling, options.pulse, whole=options.compare, budget=options.budget
-        )
+        ).through(CompiledBlocks(backbone) if options.compile else None)
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""

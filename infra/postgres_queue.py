@@ -1,6 +1,7 @@
 """A part queue in a PostgreSQL table, for workers on many machines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -140,6 +141,12 @@ class PostgresQueue:
     def counts(self) -> QueueCounts:
         query = "SELECT state, count(*) FROM autosteer_part WHERE queue = %(queue)s GROUP BY state"
         return QueueCounts(**dict(self._rows(query)))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See GroupedQueue; psycopg makes a savepoint of what is a transaction elsewhere."""
+        with self._link.session() as db, db.transaction():
+            yield
 
     def close(self) -> None:
         self._link.close()

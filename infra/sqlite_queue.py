@@ -1,6 +1,7 @@
 """A part queue in one SQLite file, for one machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,12 @@ class SqliteQueue:
         with plain_errors(self._path):
             found = self._rows("SELECT state, count(*) FROM part GROUP BY state")
         return QueueCounts(**dict(found))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See GroupedQueue; apsw makes a savepoint of what is a transaction elsewhere."""
+        with plain_errors(self._path), self._db:
+            yield
 
     def close(self) -> None:
         self._db.close()

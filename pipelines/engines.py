@@ -13,6 +13,7 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.joint_audit import JointAudit
 from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
+from autosteer_core.slots.compiled_blocks import CompiledBlocks
 from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
 from pipelines.bundle_files import load_bundle
@@ -50,6 +51,7 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         stop=settings.stop,
         logprobs=settings.logprobs,
         encoder=_encoder(settings, pulse),
+        compile=settings.compile,
     )
 
 
@@ -85,7 +87,7 @@ def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], 
 
     Raises:
         BundleRefused: model and bundle do not belong together.
-        UserMistake: the family, or the chosen attention, cannot be decoded in slots.
+        UserMistake: the family, or the chosen attention, cannot be decoded in slots, or not compiled.
     """
     require_fitting_attention(settings)
     bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
@@ -94,7 +96,7 @@ def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], 
         engine: Engine = StaticEngine(kept.backbone, bundle, options)
     else:
         engine = SlotEngine(kept.backbone, bundle, options)
-        _prove(kept, bundle)
+        _prove(kept, bundle, settings.compile)
     return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
 
 
@@ -102,10 +104,10 @@ def _options(kept: KeptModel, settings: Settings, compare: bool, pulse: Callable
     return replace(engine_options(settings, compare, pulse), budget=kept.budget)
 
 
-def _prove(kept: KeptModel, bundle: Bundle) -> None:
-    if not kept.proven:
-        check_parity(kept.backbone, bundle)
-        kept.proven = True
+def _prove(kept: KeptModel, bundle: Bundle, compiled: bool) -> None:
+    if compiled not in kept.proven:
+        check_parity(kept.backbone, bundle, CompiledBlocks(kept.backbone) if compiled else None)
+        kept.proven.add(compiled)
 
 
 def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> Auditor:

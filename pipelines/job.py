@@ -37,7 +37,7 @@ class Job:
         names = ["max_prompt_tokens", "rows_per_part", "dtype", "attn_implementation"]
         if self.kind == "generate":
             names += ["max_new_tokens", "gate_action", "engine", "second_look"]
-            names += ["temperature", "top_p", "top_k", "stop", "logprobs"]
+            names += ["temperature", "top_p", "top_k", "stop", "logprobs", "compile"]
             names += ["seed"] if self.settings.temperature is not None else []
         chosen = {name: self.settings.model_dump(mode="json")[name] for name in names}
         chosen["columns"] = asdict(self.columns)

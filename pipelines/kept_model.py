@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.budget import Budget
@@ -17,11 +17,13 @@ _CPU_TOKENS, _GPU_TOKENS = 1024, 8192
 
 @dataclass(slots=True)
 class KeptModel:
-    """`budget` remembers where memory ran out; `proven` once rows in slots were seen to equal plain `generate`."""
+    """`budget` remembers where memory ran out; `proven` says of which steps, compiled ones or not, rows in
+    slots were seen to equal plain `generate`.
+    """
 
     backbone: Backbone
     budget: Budget
-    proven: bool = False
+    proven: set[bool] = field(default_factory=set)
 
 
 _kept: dict[tuple[object, ...], KeptModel] = {}

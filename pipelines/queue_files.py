@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from autosteer_core.errors import UserMistake
-from autosteer_core.ports import PartQueue
+from autosteer_core.ports import GroupedQueue
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
 from pipelines.settings import load_settings
@@ -35,7 +35,7 @@ def queue_name(out: str, run_id: str) -> str:
 
 
 @contextmanager
-def known_queue(out: str, run_id: str) -> Iterator[PartQueue | None]:
+def known_queue(out: str, run_id: str) -> Iterator[GroupedQueue | None]:
     """The run's queue on the server that AUTOSTEER_QUEUE names, or in its file on this machine; None elsewhere."""
     server = load_settings().queue
     if server is None and not queue_file(out, run_id).exists():
@@ -45,7 +45,7 @@ def known_queue(out: str, run_id: str) -> Iterator[PartQueue | None]:
         yield queue
 
 
-def open_queue(out: str, run_id: str, max_failures: int = 5, server: str | None = None) -> PartQueue:
+def open_queue(out: str, run_id: str, max_failures: int = 5, server: str | None = None) -> GroupedQueue:
     """The run's queue, on the `server` or in its file; the file's folder is made when it is missing.
 
     Raises:
@@ -65,7 +65,7 @@ def require_queue(server: str | None) -> None:
             queue.counts()
 
 
-def _on_server(server: str, name: str, max_failures: int) -> PartQueue:
+def _on_server(server: str, name: str, max_failures: int) -> GroupedQueue:
     # The address is not repeated: it may hold a password.
     if not server.startswith(("postgresql://", "postgres://")):
         raise UserMistake(

@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
     stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
+    compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
 
     @model_validator(mode="after")
     def _can_sample(self) -> "Settings":
@@ -111,6 +112,15 @@ class Settings(BaseSettings):
         if self.temperature is not None and self.engine == "static":
             raise PydanticCustomError(
                 "sampling", "engine=static takes the likeliest token: leave out temperature, or use engine=slots"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_compile(self) -> "Settings":
+        """Refuse to compile where nothing would be."""
+        if self.compile and self.engine == "static":
+            raise PydanticCustomError(
+                "compile", "engine=static cannot compile its steps: leave out compile, or use engine=slots"
             )
         return self
 
@@ -174,7 +184,7 @@ def _read(file: Path | None) -> dict[str, Any]:
 
 def _sentence(error: ValidationError, file: Path | None) -> str:
     problem = error.errors()[0]
-    if problem["type"] == "sampling":
+    if problem["type"] in {"sampling", "compile"}:
         return problem["msg"]
     name = ".".join(str(place) for place in problem["loc"])
     if problem["type"] == "extra_forbidden":

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from autosteer_core.errors import AutosteerError, UserMistake
-from autosteer_core.ports import PartQueue
+from autosteer_core.ports import GroupedQueue, PartQueue
 from autosteer_core.values import QueueCounts
 from workers.broker import BrokerActor, BrokeredQueue
 from workers.loop import PartWorker
@@ -86,7 +86,7 @@ class Pool:
     _shift: str = ""
 
     @contextmanager
-    def serving(self, open_queue: Callable[[], PartQueue]) -> Iterator[PartQueue]:
+    def serving(self, open_queue: Callable[[], GroupedQueue]) -> Iterator[PartQueue]:
         """A run's queue, owned by a broker for as long as this lasts; where all went well, the workers stay."""
         self._broker, self._shift = BrokerActor.remote(open_queue), uuid4().hex
         self.deaths = self._vain = 0

@@ -12,6 +12,7 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer, decode, stop_ids
 from autosteer_core.errors import BadItem, UserMistake
 from autosteer_core.request import Request
+from autosteer_core.slots.compiled_blocks import CompiledBlocks
 from autosteer_core.slots.slot_decoder import SlotDecoder
 from autosteer_core.steering import steered
 from autosteer_core.values import Item
@@ -21,16 +22,18 @@ _SLOTS = 2  # fewer than rows, so that a slot is used twice
 _END = -1  # stands for any token that ends an answer
 
 
-def check_parity(backbone: Backbone, bundle: Bundle) -> None:
-    """Text and, where the family takes pictures, picture rows, with every other gate open.
+def check_parity(backbone: Backbone, bundle: Bundle, compiled: CompiledBlocks | None = None) -> None:
+    """Text and, where the family takes pictures, picture rows, with every other gate open; steps run `compiled`.
 
     Raises:
-        UserMistake: the family cannot be decoded in slots; names the row and the first differing token.
+        UserMistake: the family cannot be decoded in slots, or not compiled; names the row and the first differing
+            token.
     """
     bundle = bundle.to(backbone.model.device)
     rows = list(_golden(backbone))
     gates = [place % 2 == 1 for place in range(len(rows))]
-    answers = SlotDecoder(backbone, _SLOTS).decode(bundle, [request for _, request in rows], gates, look=False)
+    decoder = SlotDecoder(backbone, _SLOTS).through(compiled)
+    answers = decoder.decode(bundle, [request for _, request in rows], gates, look=False)
     for (name, request), gate, answer in zip(rows, gates, answers, strict=True):
         if answer.flaw is not None:
             raise UserMistake(f"the start-up self-test cannot decode row `{name}`: {answer.flaw.message}")
@@ -44,7 +47,7 @@ def check_parity(backbone: Backbone, bundle: Bundle) -> None:
             raise UserMistake(
                 f"model family {backbone.model.config.model_type} cannot be decoded in slots: row `{name}` differs "
                 f"from plain generate at token {place + 1} ({_shown(backbone, ours)} instead of "
-                f"{_shown(backbone, theirs)}): set engine=static"
+                f"{_shown(backbone, theirs)}): set {'compile=false' if compiled else 'engine=static'}"
             )
 
 

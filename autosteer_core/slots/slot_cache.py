@@ -81,10 +81,14 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """One layer a block; the rows in flight are always the first ones, so a step costs no more than they need."""
+    """One layer a block; the rows in flight are always the first ones, so a step costs no more than they need.
+
+    With `few_shapes` every slot takes part in every step, and sizes are powers of two: a compiled step wants that.
+    """
 
     def __init__(self, slots: int, blocks: int) -> None:
         self._aim = Aim()
+        self.few_shapes = False
         self._used = [0] * slots
         self._blocks = blocks
         super().__init__(layers=[SlotLayer(slots, self._aim) for _ in range(blocks)])
@@ -103,7 +107,7 @@ class SlotCache(Cache):
     def reserve(self, places: int) -> None:
         """Make room for rows of so many tokens."""
         if places > self._aim.capacity:
-            self._aim.capacity = -(-places // _GROWTH) * _GROWTH
+            self._aim.capacity = self._rounded(places, _GROWTH)
             for layer in self.layers:
                 layer.grow()
 
@@ -127,8 +131,17 @@ class SlotCache(Cache):
     def aim(self, places: Sequence[int], device: torch.device) -> tuple[Tensor, int]:
         """The next step writes row n at `places[n]`; the same as a tensor, and how many places attention will see."""
         aim = self._aim
-        aim.places_N = torch.tensor(places, device=device)
-        aim.rows_N = torch.arange(len(places), device=device)
-        aim.seen = min(-(-(max(places) + 1) // _ROUNDED) * _ROUNDED, aim.capacity)
+        aim.places_N = torch.tensor([*places, *[0] * self.idle(len(places))], device=device)
+        aim.rows_N = torch.arange(len(aim.places_N), device=device)
+        aim.seen = min(self._rounded(max(places) + 1, _ROUNDED), aim.capacity)
         self._used[: len(places)] = [place + 1 for place in places]
         return aim.places_N, aim.seen
+
+    def idle(self, live: int) -> int:
+        """Free slots that take part in a step beside `live` rows: they write at place 0, which no prompt leaves."""
+        return len(self._used) - live if self.few_shapes else 0
+
+    def _rounded(self, places: int, step: int) -> int:
+        if self.few_shapes:
+            return max(_GROWTH, 1 << (places - 1).bit_length())
+        return -(-places // step) * step

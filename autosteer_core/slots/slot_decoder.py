@@ -1,7 +1,7 @@
 """Decode in slots: one token a step for all rows in flight, and a finished row's slot is filled again at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from autosteer_core.request import Request
 from autosteer_core.sampling import Sampling
 from autosteer_core.slots.admission import Admission, Ended, Waiting
 from autosteer_core.slots.agenda import Agenda
+from autosteer_core.slots.compiled_blocks import CompiledBlocks
 from autosteer_core.slots.row_masks import RowMasks
 from autosteer_core.slots.slot import Slot
 from autosteer_core.slots.slot_cache import SlotCache
@@ -56,12 +57,23 @@ class SlotDecoder:
         self._pulse = pulse
         self._whole = whole
         self._masks = RowMasks(backbone.model.config, backbone.model.dtype)
+        self._pad: int = backbone.tokenizer.pad_token_id
         self._choice = TokenChoice(backbone, sampling)
         self._endings = Endings(backbone.tokenizer, stop_ids(backbone))
+        self._compiled: CompiledBlocks | None = None
         self._cache = SlotCache(slots, len(backbone.blocks))
         self._budget = budget or Budget()
         self._admission = Admission(backbone, self._cache, slots, self._budget, pulse)
         self._busy = False
+
+    def through(self, compiled: CompiledBlocks | None) -> "SlotDecoder":
+        """This decoder, before its first use: its steps run through `compiled` blocks, or None, as the model is.
+
+        A borderline row, which is decoded alone, never does: its slot's shapes would have to be compiled for it.
+        """
+        self._compiled = compiled
+        self._cache.few_shapes = compiled is not None
+        return self
 
     def decode(
         self, bundle: Bundle, requests: Sequence[Request], gates: Sequence[bool], *, look: bool
@@ -130,21 +142,25 @@ class SlotDecoder:
     def _step(self, live: Sequence[Slot]) -> None:
         device = self.backbone.model.device
         places_N, seen = self._cache.aim([slot.place for slot in live], device)
-        shifts_N = torch.tensor([slot.shift for slot in live], device=device)
+        idle = [0] * self._cache.idle(len(live))
+        shifts_N = torch.tensor([slot.shift for slot in live] + idle, device=device)
+        feeds_N = torch.tensor([slot.feed for slot in live] + [self._pad for _ in idle], device=device)
         layers = sorted({layer for slot in live if slot.due for layer in slot.work.bundle.layers})
         with ExitStack() as hooks:
             for head, gate_N in self._edits(live):
                 hooks.enter_context(steered(self.backbone.head, head, gate_N))
             read = hooks.enter_context(recorded(self.backbone.blocks, layers))
+            hooks.enter_context(self._compiled.installed(self._cache) if self._compiled else nullcontext())
             logits_N1V = self.backbone.model(
-                input_ids=torch.tensor([[slot.feed] for slot in live], device=device),
+                input_ids=feeds_N[:, None],
                 position_ids=(places_N + shifts_N)[:, None],
                 attention_mask=self._masks.build(places_N, seen),
                 past_key_values=self._cache,
                 use_cache=True,
             ).logits
         self._look(live, read)
-        for slot, (token, logprob) in zip(live, self._choice.choose(logits_N1V[:, -1], live), strict=True):
+        logits_NV = logits_N1V[: len(live), -1]
+        for slot, (token, logprob) in zip(live, self._choice.choose(logits_NV, live), strict=True):
             if token is None:
                 slot.finish_reason = "error"
             elif slot.finish_reason is None:
@@ -155,7 +171,8 @@ class SlotDecoder:
         heads = {id(slot.work.bundle.head): slot.work.bundle.head for slot in live if slot.edited}
         for key, head in heads.items():
             gates = [slot.edited and id(slot.work.bundle.head) == key for slot in live]
-            yield head, torch.tensor(gates, device=head.down.device)
+            idle = [False] * self._cache.idle(len(live))
+            yield head, torch.tensor(gates + idle, device=head.down.device)
 
     def _look(self, live: Sequence[Slot], read: Recorded) -> None:
         """Second looks whose turn it is; a row that opens late ends here, because its answer will be withdrawn."""

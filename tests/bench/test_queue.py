@@ -2,15 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import ray
 
-from autosteer_core.ports import PartQueue
+from autosteer_core.ports import GroupedQueue, PartQueue
 from autosteer_core.values import Part, PartId
 from infra.postgres_queue import PostgresQueue
 from infra.sqlite_queue import SqliteQueue
@@ -31,28 +33,29 @@ def parts(count: int) -> list[Part]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Callable[[], PartQueue]]:
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Callable[[], GroupedQueue]]:
     """A queue's name, and how to open it."""
     if request.param == "sqlite":
         return "SQLite", partial(SqliteQueue, tmp_path / "queue.db", SystemClock())
     return "PostgreSQL", partial(PostgresQueue, request.getfixturevalue("postgres_address"), uuid4().hex)
 
 
-def test_rows_claimed_and_completed(opened: tuple[str, Callable[[], PartQueue]]) -> None:
+@pytest.mark.parametrize("grouped", [False, True], ids=["one by one", "in groups"])
+def test_rows_claimed_and_completed(opened: tuple[str, Callable[[], GroupedQueue]], grouped: bool) -> None:
     name, open_queue = opened
     queue = open_queue()
     queue.add(parts(PARTS))
     begun = time.perf_counter()
     while leases := queue.claim("worker", 300, GROUP):
-        for lease in leases:
-            queue.complete(lease)
+        with queue.together() if grouped else nullcontext():
+            for lease in leases:
+                queue.complete(lease)
     seconds = time.perf_counter() - begun
     assert queue.counts().done == PARTS
     record(
-        f"queue, {name}: rows/s claimed and completed",
+        f"queue, {name}: rows/s claimed and completed {'in groups' if grouped else 'one by one'}",
         PARTS * ROWS / seconds,
-        f"parts of {ROWS} rows, claimed by {GROUP}, each completed in a durable transaction of its own; "
-        "goal 20,000 on SQLite",
+        f"parts of {ROWS} rows, claimed by {GROUP} and completed durably; goal 20,000 in groups on SQLite",
     )
 
 
@@ -61,12 +64,10 @@ class TimedBroker(Broker):
 
     busy = 0.0
 
-    def call(self, method: str, *args: object, **kwargs: object) -> object:
+    def _serve(self, calls: Sequence[Any]) -> None:
         begun = time.perf_counter()
-        try:
-            return super().call(method, *args, **kwargs)
-        finally:
-            self.busy += time.perf_counter() - begun
+        super()._serve(calls)
+        self.busy += time.perf_counter() - begun
 
     def seconds_at_work(self) -> float:
         return self.busy
@@ -80,10 +81,10 @@ def work(queue: PartQueue, name: str, until: float) -> None:
             queue.complete(queue.renew(lease, 300))
 
 
-def test_how_idle_the_queues_owner_is(opened: tuple[str, Callable[[], PartQueue]]) -> None:
+def test_how_idle_the_queues_owner_is(opened: tuple[str, Callable[[], GroupedQueue]]) -> None:
     name, open_queue = opened
     with local_ray(2):
-        broker = ray.remote(num_cpus=0)(TimedBroker).remote(open_queue)
+        broker = ray.remote(num_cpus=0, max_concurrency=128)(TimedBroker).remote(open_queue)
         queue = BrokeredQueue(broker)
         queue.add(parts(PARTS))
         before, begun = ray.get(broker.seconds_at_work.remote()), time.monotonic()
