@@ -25,6 +25,7 @@ from tests.tiny_look import look_bundle
 from tests.tiny_model import tiny_llava_onevision
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
+from workers.patience import Patience
 
 ITEMS = mixed_items(24)
 LIMITS = [9, 2, 12, 1, 5, 7]
@@ -120,7 +121,9 @@ def worked(judge: Judge) -> Rows:
         rows.update((verdict.row, verdict) for verdict in verdicts)
         return b""
 
-    worker = PartWorker("w", queue, MemoryStore(), Manifest(), judge, encode, Lifeline(queue, 30.0), most_parts=8)
+    lifeline = Lifeline(queue, 30.0)
+    patience = Patience(lifeline.pulse)
+    worker = PartWorker("w", queue, MemoryStore(), Manifest(), judge, encode, lifeline, patience, most_parts=8)
     assert worker.run(lambda: False) == 4
     return [(rows[row].item_id, rows[row].answer, rows[row].opened_after) for row in range(24)]
 

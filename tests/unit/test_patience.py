@@ -32,8 +32,8 @@ def test_it_asks_again_with_growing_pauses_until_there_is_an_answer() -> None:
 
     assert patience.through(Store(silent=12).ask) == "bytes"
     waited = clock.now() - 1000
-    assert 12 * 30 / 3 < waited < 12 * 30
-    assert max(later - earlier for earlier, later in pairwise(started)) <= 1.0
+    assert 100 < waited < 12 * 30
+    assert max(later - earlier for earlier, later in pairwise(started)) <= 1.001
 
 
 def test_leases_are_renewed_while_it_waits_and_a_lost_one_ends_the_wait() -> None:
