@@ -174,6 +174,9 @@ class PartWorker:
         except LeaseLost as lost:
             log.info("dropped part %s: %s", lease.part.part_id, lost)
             self.lifeline.let_go(lease)
+        except Stopped:
+            self._give_back(lease, "worker stopped", Cause.SHUTDOWN)
+            raise
         except (TryAgain, OSError) as error:
             log.warning("part %s goes back to the queue: %s", lease.part.part_id, error)
             self._give_back(lease, str(error), Cause.FAILURE)

@@ -8,7 +8,7 @@ import pytest
 from autosteer_core.commit import seal
 from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
-from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.errors import TryAgain, Unreachable, UserMistake
 from autosteer_core.records import NotConserved, fate, read_records
 from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Cause, Item, Lease, Part, PartId, QueueCounts, Verdict
@@ -284,3 +284,19 @@ def test_an_item_without_a_verdict_is_never_left_out_quietly() -> None:
         )
 
     assert [fate(bench.store, part) is not None for part in PARTS] == [True, False, True]
+
+
+@pytest.mark.parametrize("asked", ["what became of its part", "to keep its rows"])
+def test_a_worker_that_is_stopped_while_the_store_does_not_answer_gives_its_part_back(asked: str) -> None:
+    bench, calls = Bench(), []
+
+    def away(*args: object) -> bytes:
+        calls.append(args)
+        raise Unreachable("the store is away")
+
+    setattr(bench.store, "get" if asked == "what became of its part" else "put_if_absent", away)
+
+    assert bench.worker().run(lambda: len(calls) > 3) == 0
+
+    assert bench.queue.counts() == QueueCounts(ready=3)
+    assert [lease.crashes for lease in bench.queue.claim("next", LEASE, limit=3)] == [0, 0, 0]
