@@ -98,3 +98,16 @@ def plain_errors(path: Path) -> Iterator[None]:
             f"queue database {path} cannot be read or written ({error}): check that its folder exists, "
             "is on a local disk and is writable"
         ) from error
+    except apsw.SQLError as error:
+        behind = _what_went_wrong(error)
+        if behind is error:
+            raise
+        with plain_errors(path):
+            raise behind from behind.__cause__
+
+
+def _what_went_wrong(error: BaseException) -> BaseException:
+    """The error behind: where SQLite undid a whole transaction by itself, apsw complains that it cannot undo it."""
+    while isinstance(error, apsw.SQLError) and error.__context__ is not None:
+        error = error.__context__
+    return error

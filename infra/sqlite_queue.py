@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autosteer_core.errors import LeaseLost
+from autosteer_core.errors import LeaseLost, Unreachable
 from autosteer_core.ports import Clock
 from autosteer_core.values import Cause, Lease, Part, PartId, QueueCounts
 from infra.part_conflict import conflicting_part
@@ -131,6 +131,11 @@ class SqliteQueue:
         """See GroupedQueue; apsw makes a savepoint of what is a transaction elsewhere."""
         with plain_errors(self._path), self._db:
             yield
+            if not self._db.in_transaction:
+                raise Unreachable(
+                    f"queue database {self._path} undid a group of calls as a whole, for one of them found no space "
+                    "or no disk: each is safe to repeat"
+                )
 
     def close(self) -> None:
         self._db.close()

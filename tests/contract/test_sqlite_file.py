@@ -1,5 +1,6 @@
 """What the queue's database file promises beyond the queue itself."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from autosteer_core.errors import TryAgain, UserMistake
+from autosteer_core.errors import TryAgain, Unreachable, UserMistake
 from autosteer_core.values import Part, PartId, QueueCounts
 from infra.sqlite_queue import SqliteQueue
 from infra.sqlite_version import has_wal_reset_bug, refuse_unsafe_sqlite
@@ -111,6 +112,50 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match=r"nowhere/queue\.db cannot be read or written .* folder exists"):
         SqliteQueue(tmp_path / "nowhere" / "queue.db", FakeClock())
+
+
+def long_named(count: int) -> list[Part]:
+    return [Part(PartId(f"long-{n}"), "x" * 3000, n, n + 1) for n in range(count)]
+
+
+def test_a_full_database_is_told_in_plain_words_and_works_again_once_there_is_space(path: Path) -> None:
+    queue = SqliteQueue(path, FakeClock())
+    queue.add([PART])
+    queue._db.pragma("max_page_count", queue._db.pragma("page_count"))
+    with pytest.raises(UserMistake, match=r"no space left for queue database .*queue\.db: free some"):
+        queue.add(long_named(50))
+    assert queue.counts() == QueueCounts(ready=1)
+    queue._db.pragma("max_page_count", 1_000_000)
+    assert queue.add(long_named(50)) == 50
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("parts", [400, 2_000], ids=["while it commits", "before it commits"])
+def test_a_disk_that_is_really_full_changes_nothing(tmp_path: Path, parts: int) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        queue = SqliteQueue(tmp_path / "queue.db", FakeClock())
+        queue.add([PART])
+        with pytest.raises(UserMistake, match="no space left"):
+            queue.add(long_named(parts))
+        assert queue.counts() == QueueCounts(ready=1)
+        queue.close()
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_group_that_sqlite_undid_as_a_whole_is_told_to_all_and_not_to_the_one_alone(path: Path) -> None:
+    queue = SqliteQueue(path, FakeClock())
+    queue.add([PART])
+    (lease,) = queue.claim("ann", seconds=30)
+    queue._db.pragma("max_page_count", queue._db.pragma("page_count"))
+    with pytest.raises(Unreachable, match="undid a group of calls"), queue.together():
+        queue.complete(lease)
+        with pytest.raises(UserMistake, match="no space left"), queue.together():
+            queue.add(long_named(50))
+    assert queue.counts() == QueueCounts(leased=1), "what was told to fail is not done"
+    queue.complete(lease)
 
 
 @pytest.mark.parametrize("version", [(3, 7, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)])
