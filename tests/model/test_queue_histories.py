@@ -68,11 +68,12 @@ class Histories(RuleBasedStateMachine):
     def end(self, lease: Lease, ending: str) -> None:
         assert ended(self.queue, lease, ending) == ended(self.reference, lease, ending)
 
-    @rule(ending=st.sampled_from(["complete", "bury", "split", *Cause]))
-    def take_and_end(self, ending: str) -> None:
-        """Often the same part again: only so are failures counted to their end."""
-        for lease in self.claim("cat", 1).values:
-            self.end(lease, ending)
+    @rule(ending=st.sampled_from(["complete", "bury", "split", *Cause]), times=st.integers(1, MAX_FAILURES + 1))
+    def take_and_end(self, ending: str, times: int) -> None:
+        """A part that is given back comes again: only so are failures counted to their end."""
+        for _ in range(times):
+            for lease in self.claim("cat", 1).values:
+                self.end(lease, ending)
 
     @rule(part=st.sampled_from(PARTS))
     def mark_done(self, part: Part) -> None:
@@ -158,7 +159,7 @@ def ended(queue: PartQueue, lease: Lease, ending: str) -> str:
 
 
 HISTORIES = settings(max_examples=60, stateful_step_count=30, deadline=None)
-FIXED = settings(HISTORIES, max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
+FIXED = settings(HISTORIES, max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
 
 
 def test_the_queue_in_a_file_says_what_the_reference_says() -> None:
