@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 ACTOR_KILLS, DRIVER_KILLS, HEAD_LOSSES, ROWS = 30, 5, 2, 3_000
+_RAY_GAVE_UP = "Exception: The current node timed out during startup"
 _PATIENCE = 300.0  # seconds for something to get done; Ray alone takes many on a busy machine
 
 
@@ -104,13 +105,25 @@ class Campaign:
         self.zombies_at_work += bool(old.processes("ModelWorker"))
 
     def finish(self) -> None:
-        assert self.cluster.driver.wait(_PATIENCE) == 0, (self.site.folder / "drivers").read_text()[-2000:]
+        """The last driver ends well."""
+        while self.cluster.driver.wait(_PATIENCE):
+            self._repeat()
+
+    def _repeat(self) -> None:
+        """On a machine that is very busy Ray may give up its own start; nothing else may end a driver by itself."""
+        log = (self.site.folder / "drivers").read_text()
+        assert self.cluster.driver.returncode and log.rstrip().rsplit("\n", 1)[-1].startswith(_RAY_GAVE_UP), log[
+            -2000:
+        ]
+        self.cluster.end()
+        self.clusters.append(self.new_cluster())
 
     def _working_actors(self) -> list[psutil.Process]:
         """Some actors, once something new was committed since the last blow."""
         before, deadline = self.commits(), time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            assert self.cluster.driver.poll() is None, (self.site.folder / "drivers").read_text()[-2000:]
+            if self.cluster.driver.poll() is not None:
+                self._repeat()
             actors = self.cluster.processes("ModelWorker")
             if actors and self.commits() >= before + 2:
                 time.sleep(self.luck.uniform(0, 0.5))
