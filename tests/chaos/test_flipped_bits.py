@@ -25,12 +25,13 @@ from infra.open_manifest import open_manifest
 from infra.verdict_files import verdicts_to_parquet
 from infra.verdict_rows import rows_from_parquet
 from pipelines.verify import verify
+from tests.chaos.scale import scaled
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 SEED = 20_261
 ROWS, ROWS_PER_PART = 64, 32
-IN_PARTS, IN_RECORDS, IN_CONTROLS = 10_000, 2_000, 600
+IN_PARTS, IN_RECORDS, IN_CONTROLS = scaled(10_000), scaled(2_000), 600
 
 
 def verdict(row: int) -> Verdict:

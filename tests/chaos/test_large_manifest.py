@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.chaos.scale import scaled
+
 pytestmark = pytest.mark.chaos
 
-MANY, SOME = 10_000_000, 1_000_000
+MANY, SOME = scaled(10_000_000), 1_000_000
 LIMIT_MB = 500
 ROWS_PER_GROUP = 100_000
 

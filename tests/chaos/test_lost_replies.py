@@ -11,12 +11,13 @@ import pytest
 
 from autosteer_core.errors import TryAgain
 from infra.s3_store import S3Store, s3_client
+from tests.chaos.scale import scaled
 from tests.fault_proxy import Fault, Faults, serve_faults
 from tests.faults.test_s3_faults import bucket_of, client
 
 LOST = (Fault.LOSE_REPLY, Fault.RESET_AFTER)
 AT_FULL_SIZE = [pytest.mark.chaos, pytest.mark.timeout(900)]
-FEW_AND_MANY = [30, pytest.param(1_000, marks=AT_FULL_SIZE)]
+FEW_AND_MANY = [30, pytest.param(scaled(1_000), marks=AT_FULL_SIZE)]
 
 
 class TakesRefusalsAtTheirWord(S3Store):
@@ -92,7 +93,7 @@ def test_a_plain_put_overwrites(behind: Callable[[Faults], Any]) -> None:
 
 
 @pytest.mark.parametrize("odds", [0.1, 0.5])
-@pytest.mark.parametrize("count", [20, pytest.param(500, marks=AT_FULL_SIZE)])
+@pytest.mark.parametrize("count", [20, pytest.param(scaled(500), marks=AT_FULL_SIZE)])
 def test_everything_arrives_at_a_server_that_is_often_busy(
     behind: Callable[[Faults], Any], odds: float, count: int
 ) -> None:
@@ -138,7 +139,7 @@ def test_of_writers_that_race_through_faults_exactly_one_wins_and_all_know_who(
 
 
 @pytest.mark.parametrize("fault", [Fault.SHORT_BODY, Fault.SPOIL_REPLY])
-@pytest.mark.parametrize("count", [20, pytest.param(1_000, marks=AT_FULL_SIZE)])
+@pytest.mark.parametrize("count", [20, pytest.param(scaled(1_000), marks=AT_FULL_SIZE)])
 def test_no_body_that_is_short_or_spoiled_is_accepted(
     behind: Callable[[Faults], Any], fault: Fault, count: int
 ) -> None:
@@ -154,7 +155,7 @@ def test_no_body_that_is_short_or_spoiled_is_accepted(
     assert faults.done[fault] == count and faults.requests == 2 * count
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1_000, marks=AT_FULL_SIZE)])
+@pytest.mark.parametrize("count", [20, pytest.param(scaled(1_000), marks=AT_FULL_SIZE)])
 def test_no_upload_that_is_spoiled_on_the_way_is_accepted(behind: Callable[[Faults], Any], count: int) -> None:
     faults = Faults(seed=4)
     with behind(faults) as open_store:
