@@ -9,6 +9,12 @@ from pathlib import Path
 
 import ray
 
+from autosteer_core.errors import AutosteerError
+
+
+class RayFailed(AutosteerError):
+    """No processes for workers could be started; the run can be continued later."""
+
 
 @contextmanager
 def local_ray(workers: int) -> Iterator[None]:
@@ -17,17 +23,27 @@ def local_ray(workers: int) -> Iterator[None]:
         yield
         return
     _require_token()
-    ray.init(
-        address="local",
-        num_cpus=max(workers + 1, os.cpu_count() or 1),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    _start(workers)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(workers: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(workers + 1, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray has no class of its own for a start that it gave up
+        raise RayFailed(
+            f"Ray could not be started on this machine ({_first_line(error)}): repeat the command "
+            "when the machine is less busy; what is committed stays"
+        ) from error
 
 
 def _require_token() -> None:
@@ -51,3 +67,7 @@ def _require_token() -> None:
             os.link(draft, file)
         draft.unlink()
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
