@@ -19,7 +19,7 @@ from tests.chaos.scale import SEED, scaled
 pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-ACTOR_KILLS, DRIVER_KILLS, HEAD_LOSSES, ROWS = 30, 5, 2, 4_500
+ACTOR_KILLS, DRIVER_KILLS, HEAD_LOSSES, ROWS = 30, 5, 2, 6_000
 _RAY_GAVE_UP = "Exception: The current node timed out during startup"
 _PATIENCE = 300.0  # seconds for something to get done; Ray alone takes many on a busy machine
 
@@ -134,7 +134,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(tmp_path: Path) -> Iterator[Campaign]:
-    rows = max(1_000, scaled(ROWS))
+    rows = max(2_000, scaled(ROWS))
     campaign = Campaign(tmp_path, rows)
     yield campaign
     for cluster in campaign.clusters:
