@@ -45,3 +45,8 @@ class Interrupted(AutosteerError):
 
 class StopWorker(AutosteerError):
     """This process can no longer be trusted: exit and be replaced."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of its own error, short enough for a sentence of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip()

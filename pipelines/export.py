@@ -1,16 +1,15 @@
 """The rows of a finished run in another form: part by part, checked as they are read, whole files or none."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from autosteer_core.commit import SEALED
+from autosteer_core.commit import SEALED, read_part
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
-from autosteer_core.records import NotConserved
+from autosteer_core.records import CommitRecord
 from autosteer_core.run import read_record
 from infra.open_store import open_store, scheme_of
 from infra.openai_batch_output import error_line, is_output, output_line
@@ -75,14 +74,4 @@ def _rows(store: BlobStore) -> Iterator[dict[str, Any]]:
             f"the run in {store.describe()} is not finished: repeat its command until it is, then export"
         ) from None
     for part in parts:
-        yield from rows_from_parquet(_intact(store, part["key"], part["sha256"]))
-
-
-def _intact(store: BlobStore, key: str, sha256: str) -> bytes:
-    try:
-        data = store.get(key)
-    except KeyError:
-        raise NotConserved(f"{key} is gone from {store.describe()}: see `autosteer verify`") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise NotConserved(f"{key} in {store.describe()} was changed after its commit: see `autosteer verify`")
-    return data
+        yield from rows_from_parquet(read_part(store, CommitRecord(**part)))

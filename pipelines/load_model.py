@@ -22,7 +22,7 @@ import autosteer_core.backbones.picture_tower  # noqa: F401  (registers the demo
 from autosteer_core.backbones.chat import ChatBackbone
 from autosteer_core.backbones.families import FAMILIES, TEXT_FAMILIES
 from autosteer_core.backbones.text_decoder import TextDecoder
-from autosteer_core.errors import UserMistake
+from autosteer_core.errors import UserMistake, first_line
 from autosteer_core.values import Item
 from pipelines.settings import Settings
 
@@ -67,13 +67,13 @@ def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> 
     try:
         config = AutoConfig.from_pretrained(source, **_SAFE)
     except (OSError, ValueError) as error:
-        raise UserMistake(f"model {source} cannot be read: check --model ({_first_line(error)})") from error
+        raise UserMistake(f"model {source} cannot be read: check --model ({first_line(error)})") from error
     family = _family(source, config)
     auto_class = AutoModelForCausalLM if family is TextDecoder else AutoModelForImageTextToText
     try:
         processor, model = family.load_processor(source), build(auto_class, config)
     except (OSError, ValueError, ImportError) as error:
-        raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {_first_line(error)}") from error
+        raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {first_line(error)}") from error
     return _checked(source, family(model, processor, settings.max_prompt_tokens))
 
 
@@ -143,10 +143,6 @@ def _checked(source: str, backbone: ChatBackbone) -> ChatBackbone:
         backbone.encode(Item("check", "hello"))
     except (ValueError, TypeError, TemplateError) as error:
         raise UserMistake(
-            f"model {source} has no usable chat template ({_first_line(error)}): choose its instruction-tuned variant"
+            f"model {source} has no usable chat template ({first_line(error)}): choose its instruction-tuned variant"
         ) from error
     return backbone
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

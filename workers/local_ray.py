@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from autosteer_core.errors import AutosteerError
+from autosteer_core.errors import AutosteerError, first_line
 
 
 class RayFailed(AutosteerError):
@@ -41,7 +41,7 @@ def _start(workers: int) -> None:
         )
     except Exception as error:  # Ray has no class of its own for a start that it gave up
         raise RayFailed(
-            f"Ray could not be started on this machine ({_first_line(error)}): repeat the command "
+            f"Ray could not be started on this machine ({first_line(error)}): repeat the command "
             "when the machine is less busy; what is committed stays"
         ) from error
 
@@ -67,7 +67,3 @@ def _require_token() -> None:
             os.link(draft, file)
         draft.unlink()
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

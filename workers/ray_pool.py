@@ -11,7 +11,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayError
 
-from autosteer_core.errors import AutosteerError, UserMistake
+from autosteer_core.errors import AutosteerError, UserMistake, first_line
 from autosteer_core.ports import GroupedQueue, PartQueue
 from autosteer_core.values import QueueCounts
 from workers.broker import BrokerActor, BrokeredQueue
@@ -180,7 +180,7 @@ class Pool:
         log.warning("%s died (%s), death %d of the run", name, type(error).__name__, self.deaths)
         if self._vain > self.options.max_deaths:
             raise PoolFailed(
-                f"workers died {self._vain} times and got nothing done ({_first_line(error)}): look at their logs, "
+                f"workers died {self._vain} times and got nothing done ({first_line(error)}): look at their logs, "
                 "then repeat the command to continue"
             ) from error
         self._asked(lambda queue: queue.forfeit(name, f"{name} died"))
@@ -201,7 +201,3 @@ class Pool:
             if name in self._actors:
                 log.error("%s has not renewed its lease in time: its process is killed", name)
                 ray.kill(self._actors[name])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from transformers.cache_utils import Cache
 
 from autosteer_core.backbones.base import Backbone
-from autosteer_core.errors import UserMistake
+from autosteer_core.errors import UserMistake, first_line
 
 Backend = str | Callable[..., Any]
 
@@ -62,7 +62,7 @@ class CompiledBlocks:
         except FailOnRecompileLimitHit as error:
             raise self._mistake(f"it needs more than {self._most_graphs} graphs") from error
         except TorchDynamoException as error:
-            raise self._mistake(_first_line(error)) from error
+            raise self._mistake(first_line(error)) from error
         finally:
             for block in self._blocks:
                 vars(block).pop("forward", None)
@@ -78,8 +78,3 @@ class CompiledBlocks:
 def _run(block: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The class's own forward, because the instance's is what calls this."""
     return type(block).forward(block, *args, **kwargs)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
