@@ -8,22 +8,20 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from greenlet import greenlet
 
 from autosteer_core.commit import read_part, seal
-from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import AutosteerError, Unreachable
 from autosteer_core.records import read_records
-from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Item, Lease, Part, PartId, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
-from tests.doubles import FakeClock
+from tests.doubles import FakeClock, Numbers
 from workers.lifeline import Lifeline
 from workers.loop import PartWorker
 from workers.patience import Patience
@@ -59,22 +57,6 @@ class Parts:
     poison: int = 1
     faults: int = 8
     lost_queues: int = 1
-
-
-class Manifest:
-    """Items whose ids are their row numbers."""
-
-    def files(self) -> Sequence[tuple[str, int, str]]:
-        return [("f", ROWS, "")]
-
-    def row_ids(self) -> RowIds:
-        return RowIds.of("f", ((row, str(row)) for row in range(ROWS)))
-
-    def stretches(self, name: str) -> list[Stretch]:
-        return [Stretch(ROWS, ROWS)]
-
-    def items(self, part: Part) -> Iterator[Item]:
-        return (Item(str(row), "", row=row) for row in range(part.start, part.stop))
 
 
 class Agent:
@@ -128,7 +110,7 @@ class World:
     def __post_init__(self) -> None:
         self.luck = random.Random(self.seed)
         random.seed(self.seed)  # what a worker draws while it waits
-        self.clock, self.manifest, self.store = FakeClock(), Manifest(), self.made_of.store()
+        self.clock, self.manifest, self.store = FakeClock(), Numbers(ROWS), self.made_of.store()
         self.parts = [Part(PartId(f"p{at}"), "f", at, at + ROWS_PER_PART) for at in range(0, ROWS, ROWS_PER_PART)]
         self.faults, self.lost_queues = self.made_of.faults, self.made_of.lost_queues
         self.poison = set(self.luck.sample(range(ROWS), self.made_of.poison))

@@ -4,20 +4,19 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import Clock, PartQueue
-from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Item, Lease, Part, PartId, Verdict
 from infra.folder_store import FolderStore
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
+from tests.doubles import Numbers
 from workers.lifeline import Lifeline
 from workers.loop import PartWorker
 from workers.patience import Patience
@@ -55,7 +54,7 @@ class Site:
     poison: frozenset[int] = frozenset()
 
     @property
-    def manifest(self) -> "Numbers":
+    def manifest(self) -> Numbers:
         return Numbers(self.rows)
 
     @property
@@ -90,25 +89,6 @@ class Site:
             name, queue, store, self.manifest, in_chunks(judge, _ROWS_AT_ONCE), encode, lifeline,
             Patience(lifeline.pulse), most_parts=self.most_parts,
         )  # fmt: skip
-
-
-class Numbers:
-    """A manifest whose items are their row numbers."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def files(self) -> Sequence[tuple[str, int, str]]:
-        return [("f", self.rows, "")]
-
-    def row_ids(self) -> RowIds:
-        return RowIds.of("f", ((row, str(row)) for row in range(self.rows)))
-
-    def stretches(self, name: str) -> list[Stretch]:
-        return [Stretch(self.rows, self.rows)]
-
-    def items(self, part: Part) -> Iterator[Item]:
-        return (Item(str(row), "", row=row) for row in range(part.start, part.stop))
 
 
 def encode(verdicts: Sequence[Verdict], lease: Lease) -> bytes:

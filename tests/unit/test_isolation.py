@@ -3,20 +3,18 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autosteer_core.commit import commit_part, seal, split_part
-from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
-from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Cause, Item, Lease, Part, PartId, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
-from tests.doubles import FakeClock
+from tests.doubles import FakeClock, Numbers
 from workers.lifeline import Lifeline
 from workers.loop import PartWorker
 from workers.patience import Patience
@@ -26,25 +24,6 @@ LEASE = 30.0
 
 class Died(BaseException):
     """The process is gone: nothing after it runs."""
-
-
-class Numbers:
-    """A manifest whose items are their row numbers."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def files(self) -> Sequence[tuple[str, int, str]]:
-        return [("f", self.rows, "")]
-
-    def row_ids(self) -> RowIds:
-        return RowIds.of("f", ((row, str(row)) for row in range(self.rows)))
-
-    def stretches(self, name: str) -> list[Stretch]:
-        return [Stretch(self.rows, self.rows)]
-
-    def items(self, part: Part) -> Iterator[Item]:
-        return (Item(str(row), "", row=row) for row in range(part.start, part.stop))
 
 
 class Run:

@@ -6,15 +6,13 @@ from dataclasses import replace
 import pytest
 
 from autosteer_core.commit import seal
-from autosteer_core.cutting import Stretch
 from autosteer_core.engine import in_chunks
 from autosteer_core.errors import TryAgain, Unreachable, UserMistake
 from autosteer_core.records import NotConserved, fate, read_records
-from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Action, Cause, Item, Lease, Part, PartId, QueueCounts, Verdict
 from infra.memory_queue import MemoryQueue
 from infra.memory_store import MemoryStore
-from tests.doubles import FakeClock
+from tests.doubles import FakeClock, Numbers
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 from workers.patience import Patience
@@ -23,22 +21,6 @@ PARTS = [Part(PartId(f"p{start:03d}"), "f", start, start + 4) for start in range
 LEASE = 30.0
 
 ListJudge = Callable[[Sequence[Item]], list[Verdict]]
-
-
-class Numbers:
-    """A manifest whose items are their row numbers."""
-
-    def files(self) -> Sequence[tuple[str, int, str]]:
-        return [("f", 12, "")]
-
-    def row_ids(self) -> RowIds:
-        return RowIds.of("f", ((row, str(row)) for row in range(12)))
-
-    def stretches(self, name: str) -> list[Stretch]:
-        return [Stretch(12, 12)]
-
-    def items(self, part: Part) -> Iterator[Item]:
-        return (Item(str(row), "", row=row) for row in range(part.start, part.stop))
 
 
 def answer(items: Sequence[Item]) -> list[Verdict]:
@@ -65,7 +47,7 @@ class Bench:
             return repr(rows).encode()
 
         patience = Patience(lifeline.pulse, self.clock.advance)
-        return PartWorker(name, self.queue, self.store, Numbers(), judge, encode, lifeline, patience, most_parts=8)
+        return PartWorker(name, self.queue, self.store, Numbers(12), judge, encode, lifeline, patience, most_parts=8)
 
 
 def test_a_worker_finishes_every_part() -> None:
@@ -74,7 +56,7 @@ def test_a_worker_finishes_every_part() -> None:
     assert bench.worker().run(lambda: False) == 3
 
     assert bench.queue.counts() == QueueCounts(done=3)
-    assert len(seal(bench.store, PARTS, Numbers().row_ids())) == 3
+    assert len(seal(bench.store, PARTS, Numbers(12).row_ids())) == 3
 
 
 def test_a_part_that_is_already_committed_is_completed_without_judging() -> None:
@@ -100,7 +82,7 @@ def test_a_worker_that_is_too_slow_drops_its_part_and_the_other_commits_it() -> 
         return answer(items)
 
     assert bench.worker("slow", slow).run(lambda: False) == 0
-    assert [record.rows for record in seal(bench.store, PARTS, Numbers().row_ids())] == [2, 2, 4, 4]
+    assert [record.rows for record in seal(bench.store, PARTS, Numbers(12).row_ids())] == [2, 2, 4, 4]
 
 
 def test_a_part_that_takes_many_leases_is_kept_by_the_pulse_of_its_work() -> None:

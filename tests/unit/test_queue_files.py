@@ -14,7 +14,8 @@ from infra.postgres_queue import PostgresQueue
 from infra.sqlite_queue import SqliteQueue
 from pipelines.queue_files import known_queue, open_queue, queue_name, require_queue
 from pipelines.settings import load_settings
-from tests.unit.test_loop import LEASE, PARTS, Numbers, answer
+from tests.doubles import Numbers
+from tests.unit.test_loop import LEASE, PARTS, answer
 from workers.lifeline import Lifeline
 from workers.loop import PartWorker
 from workers.patience import Patience
@@ -28,14 +29,14 @@ def test_workers_finish_a_run_whose_queue_is_on_a_server(postgres_address: str, 
     queue.add(PARTS)
     lifeline = Lifeline(queue, LEASE)
     worker = PartWorker(
-        "w", queue, store, Numbers(), in_chunks(answer, 2), lambda rows, lease: repr(rows).encode(),
+        "w", queue, store, Numbers(12), in_chunks(answer, 2), lambda rows, lease: repr(rows).encode(),
         lifeline, Patience(lifeline.pulse), most_parts=2,
     )  # fmt: skip
 
     assert worker.run(lambda: False) == len(PARTS)
 
     queue.close()
-    assert len(seal(store, PARTS, Numbers().row_ids())) == len(PARTS)
+    assert len(seal(store, PARTS, Numbers(12).row_ids())) == len(PARTS)
     with known_queue(out, "run", postgres_address) as known:
         assert known is not None
         assert known.counts() == QueueCounts(done=len(PARTS))
