@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evaluate chameleon test tour chaos check bench clean
+.PHONY: help demo evaluate chameleon test tour chaos security check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,7 +46,7 @@ chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print
 	$(BIN)/python -m pipelines.toy_chameleon
 
 test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
-	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour and not chaos' --numprocesses logical --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour and not chaos and not security' --numprocesses logical --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder
 
 tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation killed and continued, a toy training
@@ -54,6 +54,9 @@ tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation k
 
 chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an hour, numbers last (CHAOS_SCALE=0.1: quick; CHAOS_SEED=N: one schedule again)
 	$(BIN)/python -m pytest tests/chaos -m chaos -s
+
+security: $(VENV)/.dev ## feed hostile input of 96 kinds and mutations of it, numbers last (SECURITY_SCALE=0.1: quick)
+	$(BIN)/python -m pytest tests/security -m security -s
 
 check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .

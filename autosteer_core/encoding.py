@@ -41,7 +41,7 @@ def encode_item(backbone: ItemEncoder, item: Item) -> Prompt | BadItem:
     """The item as the model sees it, or why it cannot."""
     try:
         if item.flaw is not None:
-            raise BadItem(item.flaw.code, item.flaw.message)
+            raise BadItem(item.flaw.code, item.flaw.message, item.flaw.column)
         return backbone.encode(item)
     except BadItem as error:
         return error

@@ -119,10 +119,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why an item cannot be answered: a stable code and one sentence for a person."""
+    """Why an item cannot be answered: a stable code, one sentence for a person, the column where it is known."""
 
     code: str
     message: str
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

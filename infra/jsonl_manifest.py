@@ -6,7 +6,7 @@ from itertools import islice
 
 from autosteer_core.cutting import Stretch
 from autosteer_core.errors import BadItem, UserMistake
-from autosteer_core.values import Flaw, Item, Part
+from autosteer_core.values import Item, Part
 from infra.column_map import ColumnMap
 from infra.file_kind import looks_like
 from infra.json_lines import Line, lines_of
@@ -65,7 +65,7 @@ class JsonlRows:
         item = row_to_item(place, cells, self._max_text_chars)
         if item.flaw is None:
             return item
-        return replace(item, flaw=Flaw(item.flaw.code, f"line {line.number}: {item.flaw.message}"))
+        return replace(item, flaw=replace(item.flaw, message=f"line {line.number}: {item.flaw.message}"))
 
     def _id(self, row: int, source: str, line: Line, found: dict[str, None]) -> str:
         """The id that the row's item will have; takes note of the row's columns."""

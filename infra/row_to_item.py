@@ -84,20 +84,20 @@ def checked_image(data: bytes | None) -> bytes:
 def _item_id(cells: RowCells) -> str:
     found = cells.text("id")
     if found is None or not found.strip():
-        raise BadItem("E_ID_EMPTY", "the row has no id")
+        raise BadItem("E_ID_EMPTY", "the row has no id: give every row one", "id")
     if not is_id(found):
-        raise BadItem("E_ID_INVALID", f"the id is longer than {MAX_ID_CHARS} or has control characters")
+        raise BadItem("E_ID_INVALID", f"the id is longer than {MAX_ID_CHARS} or has control characters", "id")
     return found
 
 
 def _text(cells: RowCells, name: str, max_chars: int) -> str | None:
     found = cells.text(name)
     if found is not None and len(found) > max_chars:
-        raise BadItem("E_TEXT_TOO_LONG", f"{name} has {len(found)} characters, {max_chars} are allowed")
+        raise BadItem("E_TEXT_TOO_LONG", f"{name} has {len(found)} characters, {max_chars} are allowed", name)
     try:
         (found or "").encode()
     except UnicodeEncodeError as error:
-        raise BadItem("E_TEXT_UTF8", f"{name} has half a surrogate pair at character {error.start}") from error
+        raise BadItem("E_TEXT_UTF8", f"{name} has half a surrogate pair at character {error.start}", name) from error
     return found
 
 
@@ -109,4 +109,4 @@ def _annotation(cells: RowCells) -> Annotation:
     try:
         return Annotation(Label(found), group, pair, source)
     except ValueError:
-        raise BadItem("E_LABEL", f"label must be {' or '.join(Label)}, it is {found!r}") from None
+        raise BadItem("E_LABEL", f"label must be {' or '.join(Label)}, it is {found!r:.80}", "label") from None

@@ -33,6 +33,7 @@ _SCHEMA = pa.schema(
         pa.field("answer", pa.string()),
         pa.field("error_code", pa.string()),
         pa.field("error_message", pa.string()),
+        pa.field("error_place", pa.string()),  # manifest file:row:column, the last where it is known
         pa.field("gate_open", pa.bool_()),
         pa.field("gate_evaluations", pa.int32(), nullable=False),
         pa.field("opened_after", pa.int32()),  # tokens; null where the second look did not open the gate
@@ -51,13 +52,16 @@ _SCHEMA = pa.schema(
 )
 
 
-def verdicts_to_parquet(verdicts: Iterable[Verdict], provenance: Mapping[str, str]) -> bytes:
-    """One row a verdict, each with the provenance: a row must tell by itself what made it."""
+def verdicts_to_parquet(verdicts: Iterable[Verdict], provenance: Mapping[str, str], file: str = "") -> bytes:
+    """One row a verdict, each with the provenance: a row must tell by itself what made it.
+
+    `file` is the manifest's file that the rows stand in; errors say where they are by it.
+    """
     unknown = set(provenance) - set(PROVENANCE)
     if unknown:
         raise ValueError(f"provenance {sorted(unknown)} is not among {PROVENANCE}")
     shared = {name: provenance.get(name) for name in PROVENANCE}
-    table = pa.Table.from_pylist([_row(verdict) | shared for verdict in verdicts], _SCHEMA)
+    table = pa.Table.from_pylist([_row(verdict, file) | shared for verdict in verdicts], _SCHEMA)
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
@@ -88,7 +92,7 @@ def lacking_columns(data: bytes) -> list[str]:
     return [field.name for field in _SCHEMA if found.get(field.name) != field.type]
 
 
-def _row(verdict: Verdict) -> dict[str, Any]:
+def _row(verdict: Verdict, file: str) -> dict[str, Any]:
     flaw, annotation = verdict.flaw, verdict.annotation
     return {
         "item_id": verdict.item_id,
@@ -99,6 +103,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "answer": verdict.answer,
         "error_code": flaw and flaw.code,
         "error_message": flaw and flaw.message,
+        "error_place": flaw and ":".join([file, str(verdict.row), *filter(None, [flaw.column])]),
         "gate_open": verdict.gate_open,
         "gate_evaluations": verdict.gate_evaluations,
         "opened_after": verdict.opened_after,
@@ -124,7 +129,7 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         risk=math.nan if row["risk"] is None else row["risk"],
         threshold=row["threshold"],
         answer=row["answer"],
-        flaw=None if code is None else Flaw(code, row["error_message"]),
+        flaw=None if code is None else Flaw(code, row["error_message"], _column(row["error_place"])),
         gate_open=row["gate_open"],
         gate_evaluations=row["gate_evaluations"],
         opened_after=row["opened_after"],
@@ -136,3 +141,9 @@ def _verdict(row: dict[str, Any]) -> Verdict:
         beside={name: Reading(**reading) for name, reading in row["beside"]},
         logprobs=None if row["logprobs"] is None else tuple(row["logprobs"]),
     )
+
+
+def _column(place: str) -> str | None:
+    """The last piece of a place, unless that is the row's number: none of our columns is called by one."""
+    last = place.rpartition(":")[2]
+    return None if last.isdigit() else last

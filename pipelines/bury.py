@@ -44,7 +44,7 @@ def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> B
         for part in chosen:
             if part.part_id not in known:
                 verdicts = [_given_up(item, reasons[part]) for item in manifest.items(part)]
-                data = verdicts_to_parquet(verdicts, provenance | {"part_id": str(part.part_id)})
+                data = verdicts_to_parquet(verdicts, provenance | {"part_id": str(part.part_id)}, part.source)
                 commit_part(store, Lease(part, 0, "bury", 0.0), verdicts, data)
         queue.mark_done([part.part_id for part in chosen])
     return Buried(sum(part.rows for part in chosen), len(chosen))

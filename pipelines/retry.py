@@ -90,5 +90,5 @@ def _runs(again: Sequence[bool]) -> Iterator[tuple[int, int, bool]]:
 
 def _keep(store: BlobStore, piece: Part, verdicts: Sequence[Verdict], data: bytes) -> None:
     """Rows that stay as they are, under the versions that made them."""
-    kept = verdicts_to_parquet(verdicts, provenance_of(data) | {"part_id": str(piece.part_id)})
+    kept = verdicts_to_parquet(verdicts, provenance_of(data) | {"part_id": str(piece.part_id)}, piece.source)
     commit_part(store, Lease(piece, 0, "retry", 0.0), verdicts, kept)

@@ -53,7 +53,7 @@ def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:
-    return verdicts_to_parquet(verdicts, provenance | {"part_id": str(lease.part.part_id)})
+    return verdicts_to_parquet(verdicts, provenance | {"part_id": str(lease.part.part_id)}, lease.part.source)
 
 
 def stream(manifest: ManifestReader) -> Iterator[Item]:

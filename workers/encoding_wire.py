@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import asdict
 from socket import socket
 from typing import Any
 
@@ -47,14 +48,14 @@ def send_answer(line: socket, answer: Prompt | Exception | None) -> None:
         send_frame(line, json.dumps(_described(answer)).encode())
 
 
-def _described(answer: Any) -> dict[str, str]:
+def _described(answer: Any) -> dict[str, str | None]:
     match answer:
         case None:
             return {"kind": "ready"}
         case BadItem():
-            return {"kind": "bad item", "code": answer.flaw.code, "message": answer.flaw.message}
+            return {"kind": "bad item", **asdict(answer.flaw)}
         case UserMistake():
-            return {"kind": "mistake", "message": str(answer)}
+            return {"kind": "mistake", "message": str(answer), "code": answer.code}
         case Exception():
             return {"kind": "failure", "message": f"{type(answer).__name__}: {answer}"}
     return {"kind": "failure", "message": f"{type(answer).__name__} is no prompt that can leave its process"}
@@ -75,7 +76,7 @@ def receive_answer(line: socket) -> Prompt | BadItem | None:
         case "prompt":
             return ChatPrompt(said["ids"], load(bytes(receive_frame(line))))
         case "bad item":
-            return BadItem(said["code"], said["message"])
+            return BadItem(said["code"], said["message"], said["column"])
         case "mistake":
-            raise UserMistake(said["message"])
+            raise UserMistake(said["message"], said["code"])
     raise RuntimeError(f"an encoding process failed: {said['message']}")

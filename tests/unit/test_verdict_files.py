@@ -65,7 +65,7 @@ def test_every_row_tells_what_made_it_to_anyone_with_pyarrow() -> None:
 
 
 def test_a_risk_that_was_not_measured_is_null_and_not_nan() -> None:
-    failed = Verdict("a", 0, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_MISSING", "no bytes"))
+    failed = Verdict("a", 0, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_MISSING", "no bytes", "image"))
     (row,) = pq.read_table(BytesIO(verdicts_to_parquet([failed], PROVENANCE))).to_pylist()
     assert (row["risk"], row["error_code"], row["error_message"]) == (None, "E_IMAGE_MISSING", "no bytes")
 

@@ -1,0 +1,5 @@
+"""All cases of all kinds."""
+
+from tests.security.case import Case
+
+CASES: list[Case] = []
