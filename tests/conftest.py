@@ -1,7 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +34,25 @@ class _OneRay(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """The schedule that `--numprocesses` follows."""
     return _OneRay(config, log)
+
+
+_NUMBERS: dict[str, str] = {}
+
+
+@pytest.fixture
+def report() -> Callable[[str, object], None]:
+    """Call it with what was measured and how much it was."""
+    return lambda name, value: _NUMBERS.__setitem__(name, str(value))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The numbers last, so that nobody has to look for them."""
+    if not _NUMBERS:
+        return
+    width = max(map(len, _NUMBERS))
+    terminalreporter.section("in numbers")
+    for name, value in _NUMBERS.items():
+        terminalreporter.write_line(f"{name:<{width}}  {value}")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,6 @@
-"""How much chaos, and which: CHAOS_SCALE=0.1 is a tenth of it, CHAOS_SEED chooses another course of events."""
+"""How much chaos, and which: CHAOS_SCALE and CHAOS_SEED."""
 
-import os
+from tests.scale import Scale
 
-SCALE = float(os.environ.get("CHAOS_SCALE", "1"))
-SEED = int(os.environ.get("CHAOS_SEED", "0"))
-
-
-def scaled(full: int) -> int:
-    """So many at this scale, at least one."""
-    return max(1, round(full * SCALE))
+_CHOSEN = Scale.of("CHAOS")
+SCALE, SEED, scaled = _CHOSEN.share, _CHOSEN.seed, _CHOSEN.scaled

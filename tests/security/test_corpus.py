@@ -1,7 +1,7 @@
 """Every kind of bad input gets its code, its place and a sentence; nothing of it is answered, nothing hangs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -36,12 +36,14 @@ def test_bad_input_is_told_by_its_code_and_its_place(case: Case, written: Path) 
     assert found.level is Level.FINE or (found.said and "\n" not in found.said and "Traceback" not in found.said)
 
 
-def test_every_kind_has_a_case_and_the_corpus_stays_small(written: Path) -> None:
-    """Run after the cases, whose files it counts."""
+def test_every_kind_has_a_case_and_the_corpus_stays_small(
+    written: Path, report: Callable[[str, object], None]
+) -> None:
+    """Last in this file, because it counts what the cases wrote."""
     files = [file for file in written.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     kinds = {case.number for case in CASES}
-    print(f"{len(kinds)} of {KINDS} kinds, {len(CASES)} cases, {len(files)} files, {size:,} bytes")
+    report("kinds of bad input", f"{len(kinds)} of {KINDS}, {len(CASES)} cases, {len(files)} files, {size:,} bytes")
 
     assert sorted(kinds) == list(range(1, KINDS + 1))
     assert len(CASES) >= 150
