@@ -1,7 +1,7 @@
 """From an address to the reader of the manifest that lies there."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from autosteer_core.errors import UserMistake
@@ -19,13 +19,16 @@ _GLOB = set("*?[")
 
 
 def open_manifest(
-    address: str, columns: ColumnMap | None = None, max_text_chars: int = MAX_TEXT_CHARS
+    address: str,
+    columns: ColumnMap | None = None,
+    max_text_chars: int = MAX_TEXT_CHARS,
+    planned: Mapping[str, str] | None = None,
 ) -> ManifestReader:
     """The manifest in one file, in a folder of files of one kind, or under `s3://bucket/prefix`.
 
     The last names of a path or an address may be a pattern (`part-*.parquet`, `2026/**/*.jsonl`); images then lie
     below the last folder before it. What the files hold tells their kind: Parquet, JSON lines with our columns,
-    OpenAI-batch requests or `source-ref` lines.
+    OpenAI-batch requests or `source-ref` lines. `planned` holds the SHA-256 that files must have, by name.
     """
     files = _stored_files(address) if scheme_of(address) == "s3" else _local_files(Path(address))
     chosen = columns or ColumnMap()
@@ -35,6 +38,7 @@ def open_manifest(
             PARQUET: ParquetRows(files, chosen, max_text_chars),
             JSON_LINES: JsonlRows(files, chosen, max_text_chars),
         },
+        planned,
     )
 
 

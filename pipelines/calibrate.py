@@ -16,6 +16,7 @@ from autosteer_core.refusals import Wordings
 from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
+from infra.manifest_rows import refuse_no_rows
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.engines import load_backbone
 from pipelines.kept_model import budget_of
@@ -53,6 +54,7 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     """
     refuse_another_bundle(request.out)
     reader = open_items(request.manifest, request.columns)
+    refuse_no_rows(reader.files(), request.manifest)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
     save_bundle(made.bundle, request.out)
