@@ -1,6 +1,7 @@
 """The only place that chooses adapters: queue, store, manifest; and puts them around an engine in a worker."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -40,6 +41,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         lifeline=lifeline,
         patience=Patience(lifeline.pulse),
         most_parts=job.most_parts,
+        writer=ThreadPoolExecutor(1, "writer"),
     )
 
 

@@ -56,9 +56,9 @@ GUARDS = {
     ),
     "that a part is committed before it is completed": Guard(
         "workers/loop.py",
-        "        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))",
+        "        return commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))",
         "        self.patience.through(lambda: self.queue.complete(lease))\n"
-        "        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))",
+        "        return commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))",
         SCHEDULES,
     ),
     "that a record is put only where there is none": Guard(
