@@ -1,6 +1,6 @@
 """Run a manifest through the pool: plan, take over the output, work, seal. Shared by generate and audit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,14 +38,14 @@ class PartsBuried(AutosteerError):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A sealed run and its rows, in manifest order."""
+    """A sealed run and its rows, in manifest order; whoever iterates over them reads them from the store."""
 
     run: Run
     bundle: Bundle
     store: BlobStore
     resumed: bool
     records: list[CommitRecord]
-    verdicts: list[Verdict]
+    verdicts: Iterable[Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,18 @@ class Request:
     compare: bool = False
     judge: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """The rows of these records, a part in memory at a time."""
+
+    store: BlobStore
+    records: Sequence[CommitRecord]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for record in self.records:
+            yield from verdicts_from_parquet(read_part(self.store, record))
 
 
 Progress = Callable[[Run, int, QueueCounts], None]
@@ -110,9 +122,8 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
-    collect(store)
-    verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
-    return Finished(run, bundle, store, resumed, records, verdicts)
+    collect(store, named=[record.key for record in records])
+    return Finished(run, bundle, store, resumed, records, _Committed(store, records))
 
 
 def _job(request: Request, bundle: Bundle) -> Job:

@@ -52,6 +52,6 @@ def test_json_holds_rates_with_their_intervals() -> None:
 
 def test_a_gate_whose_answer_reads_differently_is_counted() -> None:
     summary = finished()
-    rows = [replace(summary.finished.verdicts[0], answer="Here you are.")]
+    rows = [replace(next(iter(summary.finished.verdicts)), answer="Here you are.")]
 
     assert summarise(replace(summary.finished, verdicts=rows)).judges_disagree == 1
