@@ -12,7 +12,7 @@ import pytest
 
 from autosteer_core.ports import Clock, PartQueue
 from infra.postgres_queue import PostgresQueue
-from tests.chaos.herd import Herd, Seen, harass, journal, read_as_a_stranger, recoveries
+from tests.chaos.herd import Herd, Seen, harass, hits, journal, read_as_a_stranger, recoveries
 from tests.chaos.scale import SEED, scaled
 from tests.chaos.worker_process import Site, behind, sqlite_queue
 
@@ -60,8 +60,10 @@ def test_killed_and_frozen_processes_cost_no_row_and_double_none(
     report(f"{kind}: rows / SIGKILLs / SIGSTOPs past the lease", dealt)
     report(f"{kind}: lost / duplicated / unexpected", f"{seen.lost} / {seen.duplicated} / {seen.unexpected}")
     report(f"{kind}: writes refused by the fence", sum(event.kind == "fenced" for event in events))
+    report(f"{kind}: killed with a part in hand", f"{hits(events, herd)} of {len(herd.killed)}")
     report(f"{kind}: {RECOVERY}", spread(waits))
     assert seen == Seen(0, 0, 0)
+    assert waits or kills < KILLS, "no recovery was seen"
     assert all(wait <= site.lease_seconds + 1 for wait in waits)
 
 
