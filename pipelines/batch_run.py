@@ -22,7 +22,7 @@ from pipelines.commit_watch import CommitWatch
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
-from pipelines.queue_files import open_queue, require_queue
+from pipelines.queue_files import known_queue, open_queue, require_queue
 from pipelines.settings import Settings
 from pipelines.wiring import build_worker, open_items
 from workers.local_ray import local_ray
@@ -122,6 +122,9 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
+    with known_queue(request.out, run.run_id, request.settings.queue) as queue:
+        if queue is not None:  # a server's table would grow with every run
+            queue.forget()
     collect(store, named=[record.key for record in records])
     return Finished(run, bundle, store, resumed, records, _Committed(store, records))
 
