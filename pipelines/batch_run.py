@@ -119,13 +119,20 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
             check()
             progress(run, rows_done, counts)
 
-        _work(replace(job, provenance=provenance), run, parts, store, told, pool)
+        _work(
+            replace(job, provenance=provenance),
+            run,
+            parts,
+            store,
+            told,
+            pool,
+        )
         check()
     records = seal(store, parts, manifest.row_ids())
     with known_queue(request.out, run.run_id, request.settings.queue) as queue:
         if queue is not None:  # a server's table would grow with every run
             queue.forget()
-    collect(store, named=[record.key for record in records])
+    collect(store, named=[key for record in records for key in record.keys])
     return Finished(run, bundle, store, resumed, records, _Committed(store, records))
 
 
@@ -137,7 +144,7 @@ def _job(request: Request, bundle: Bundle) -> Job:
     beside = {name: str(other.bundle_id) for name, other in others.items()}
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
-        request.judge, request.beside, beside,
+        request.judge, request.beside, beside, sites=", ".join(map(str, bundle.sites)),
     )  # fmt: skip
 
 

@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
     stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
+    activations: bool = Field(False, description="keep what the probe read of every row, for other probes to read")
     compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
 
     @model_validator(mode="after")

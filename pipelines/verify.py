@@ -16,6 +16,7 @@ from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.verdict_rows import whole_rows_from_parquet
+from pipelines.sound_activations import check_activations
 from pipelines.sound_records import by_slot, check_coverage, check_readers, check_rights
 from pipelines.sound_rows import Row, check_attempt, check_fail_closed, check_reasons, check_versions
 from pipelines.violation import INVARIANTS, Violation
@@ -92,6 +93,7 @@ def _check(stored: _Stored, found: Verified, manifest: str | None, progress: Pro
         found.violations += check_versions(record, read, stored.run)
         found.violations += check_fail_closed(record, read, gated=stored.gated)
         found.violations += check_reasons(record, read)
+        found.violations += check_activations(stored.store, record, read)
         found.parts, found.rows = found.parts + 1, found.rows + len(read)
         progress(found.parts, len(current))
     found.violations += _lost_attempts(stored, found)

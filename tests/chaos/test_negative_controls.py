@@ -56,9 +56,9 @@ GUARDS = {
     ),
     "that a part is committed before it is completed": Guard(
         "workers/loop.py",
-        "        return commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))",
+        "        return commit_part(self.store, lease, verdicts, data, kept)",
         "        self.patience.through(lambda: self.queue.complete(lease))\n"
-        "        return commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))",
+        "        return commit_part(self.store, lease, verdicts, data, kept)",
         SCHEDULES,
     ),
     "that a record is put only where there is none": Guard(
