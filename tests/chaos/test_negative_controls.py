@@ -123,7 +123,7 @@ GUARDS = {
     ),
     "the SHA-256 of a part": Guard(
         "autosteer_core/commit.py",
-        "if hashlib.sha256(data).hexdigest() != record.sha256:",
+        "if hashlib.sha256(data).hexdigest() != stored.sha256:",
         "if False:",
         COMMIT + "a_changed_part_is_noticed",
     ),
