@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
-from pipelines.commands import data_sets, fitting, moderation, showing, upkeep
+from pipelines.commands import audit_log, data_sets, fitting, moderation, showing, upkeep
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -18,6 +18,7 @@ for command in (
     upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export, data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(audit_log.app, name="audit-log")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from autosteer_core.audit_log import Deed
 from autosteer_core.commit import commit_part, read_activations_of, read_part, unseal
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
@@ -13,6 +14,7 @@ from autosteer_core.values import AGAIN, Lease, Part, PartId, Verdict
 from infra.activation_files import activations_from_parquet, activations_to_parquet, origin_of
 from infra.open_store import open_store
 from infra.verdict_files import provenance_of, verdicts_from_parquet, verdicts_to_parquet
+from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
 
 # On another machine, with more memory, or once a missing picture is in its place, the same item may be answered.
@@ -39,9 +41,11 @@ def retry(out: str, errors: str, server: str | None = None) -> Retried:
     wanted = _codes(errors)
     store = open_store(out)
     run_id = str(read_record(store)["run_id"])
-    rows = sum(_reopened(store, record, wanted) for record in read_records(store).current)
+    rows = sum(_reopened(store, committed, wanted) for committed in read_records(store).current)
     with known_queue(out, run_id, server) as queue:
         parts = queue.reopen() if queue else 0
+    if rows or parts:
+        log_deed(store, Deed.ROWS_REOPENED, {"run_id": run_id, "rows": rows, "parts": parts})
     return Retried(rows, parts)
 
 
