@@ -12,6 +12,10 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from workers.ray_access import prepare
+
+prepare()
+
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("autosteer", deadline=None)
 settings.load_profile("autosteer")
