@@ -22,6 +22,7 @@ from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
 from pipelines.bundle_files import load_bundle
 from pipelines.commit_watch import CommitWatch
+from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
@@ -114,6 +115,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
     }
+    require_space(request.out, run.rows)
     store = open_store(request.out)
     resumed = take_over(store, run)
     about = {"run_id": run.run_id, "bundle_id": str(run.bundle_id), "rows": run.rows}
