@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from autosteer_core.commit import ACTIVATIONS, PARTS
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import read_records
 
@@ -19,8 +20,10 @@ def garbage(
         NotConserved: a record is damaged, so that it is not known what it names.
     """
     # Listed before the records are read: a file that is committed in between is named by them.
-    keys = list(store.keys("parts/"))
-    kept = set(named if named is not None else (found.key for found in read_records(store).commits.values()))
+    keys = [*store.keys(PARTS), *store.keys(ACTIVATIONS)]
+    if named is None:
+        named = [key for record in read_records(store).commits.values() for key in record.keys]
+    kept = set(named)
     for key in keys:
         if key not in kept and _age(store, key) >= grace_seconds:
             yield key

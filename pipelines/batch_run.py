@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from os import cpu_count
 
+from autosteer_core.audit_log import Deed, Head
 from autosteer_core.bundle import Bundle
-from autosteer_core.commit import read_part, seal
+from autosteer_core.commit import SEALED, SUCCESS, read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
 from autosteer_core.ports import BlobStore
@@ -17,8 +19,10 @@ from autosteer_core.values import Part, QueueCounts, Verdict
 from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
+from pipelines.audit_heads import log_deed
 from pipelines.bundle_files import load_bundle
 from pipelines.commit_watch import CommitWatch
+from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
@@ -46,6 +50,7 @@ class Finished:
     resumed: bool
     records: list[CommitRecord]
     verdicts: Iterable[Verdict]
+    head: Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,12 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
     }
+    require_space(request.out, run.rows)
     store = open_store(request.out)
     resumed = take_over(store, run)
+    about = {"run_id": run.run_id, "bundle_id": str(run.bundle_id), "rows": run.rows}
+    if SUCCESS not in store.keys(SUCCESS):
+        log_deed(store, Deed.RUN_STARTED, about)
     parts = run.parts(request.settings.rows_per_part, manifest.stretches)
     with asked_to_stop() as check:
 
@@ -122,11 +131,13 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
+    sealed = sha256(store.get(SEALED)).hexdigest()
+    head = log_deed(store, Deed.RUN_FINISHED, about | {"sealed_sha256": sealed}, once=True)
     with known_queue(request.out, run.run_id, request.settings.queue) as queue:
         if queue is not None:  # a server's table would grow with every run
             queue.forget()
-    collect(store, named=[record.key for record in records])
-    return Finished(run, bundle, store, resumed, records, _Committed(store, records))
+    collect(store, named=[key for record in records for key in record.keys])
+    return Finished(run, bundle, store, resumed, records, _Committed(store, records), head)
 
 
 def _job(request: Request, bundle: Bundle) -> Job:
@@ -137,7 +148,7 @@ def _job(request: Request, bundle: Bundle) -> Job:
     beside = {name: str(other.bundle_id) for name, other in others.items()}
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
-        request.judge, request.beside, beside,
+        request.judge, request.beside, beside, sites=", ".join(map(str, bundle.sites)),
     )  # fmt: skip
 
 

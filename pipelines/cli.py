@@ -8,8 +8,10 @@ import typer
 from rich.markup import escape
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
-from pipelines.commands import data_sets, fitting, moderation, showing, upkeep
+from pipelines.commands import audit_log, data_sets, fitting, moderation, showing, upkeep
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
+from pipelines.versions import require_versions
+from workers.ray_access import prepare
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -18,15 +20,16 @@ for command in (
     upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export, data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(audit_log.app, name="audit-log")
 
 
 def main() -> None:
     """Run a command; bad input ends with one sentence and exit code 2, our failure with exit code 1."""
-    # Ray reads its mode once, when it is imported.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    prepare()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' own bars; ours say what matters
     try:
+        require_versions()
         app()
     except UserMistake as mistake:
         _fail(mistake, USER_MISTAKE)

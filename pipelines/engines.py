@@ -52,6 +52,7 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         logprobs=settings.logprobs,
         encoder=_encoder(settings, pulse),
         compile=settings.compile,
+        activations=settings.activations,
     )
 
 

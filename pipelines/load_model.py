@@ -24,6 +24,7 @@ from autosteer_core.backbones.families import FAMILIES, TEXT_FAMILIES
 from autosteer_core.backbones.text_decoder import TextDecoder
 from autosteer_core.errors import UserMistake, first_line
 from autosteer_core.values import Item
+from pipelines.packed_weights import pack_only_what_fits
 from pipelines.settings import Settings
 
 # Code from a checkpoint is never run, and weights are never unpickled.
@@ -44,6 +45,7 @@ def load_model(source: str, settings: Settings) -> ChatBackbone:
 
     backbone = _load(source, settings, build)
     if settings.quantization != "none":
+        pack_only_what_fits(backbone.model)
         # On some CPUs bitsandbytes packs the weights anew at the first pass: afterwards they hash to something else.
         assert backbone.fingerprint
     return backbone

@@ -56,3 +56,4 @@ def _print(summary: Summary, console: Console) -> None:
         console.print(beside_table(summary))
     where = summary.finished.store.describe()
     console.print(f"rows, summary.json and report.html are in {where}", highlight=False)
+    console.print(f"head of its audit log: {summary.finished.head}", highlight=False)

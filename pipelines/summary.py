@@ -45,6 +45,7 @@ class Summary:
             "rows": self.finished.run.rows,
             "out": self.finished.store.describe(),
             "resumed": self.finished.resumed,
+            "audit_head": str(self.finished.head),
             "bundle_id": self.finished.run.bundle_id,
             "actions": self.actions,
             "errors": self.errors,

@@ -9,6 +9,7 @@ import torch
 from autosteer_core.engine import in_chunks
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
+from infra.activation_files import activations_to_parquet
 from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
@@ -41,6 +42,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         lifeline=lifeline,
         patience=Patience(lifeline.pulse),
         most_parts=job.most_parts,
+        keep=partial(activations_to_parquet, origin=_origin(job)),
         writer=ThreadPoolExecutor(1, "writer"),
     )
 
@@ -52,6 +54,10 @@ def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
         return build_auditor(job.settings, job.beside, pulse).stream
     forget_model()
     return in_chunks(load_judge(job.judge, job.settings).audit, job.settings.batch_rows)
+
+
+def _origin(job: Job) -> dict[str, str]:
+    return {"model_fingerprint": job.provenance["model_fingerprint"], "sites": job.sites}
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 
 Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
+Keep = Callable[[Sequence[Verdict]], bytes | None]
+
+
+def nothing(verdicts: Sequence[Verdict]) -> None:
+    """Keeps no activations."""
 
 
 @dataclass(slots=True)
@@ -36,7 +41,8 @@ class _Shift:
 
 @dataclass(frozen=True, slots=True)
 class PartWorker:
-    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes.
+    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes, and `keep` those
+    of the activations beside it.
 
     `judge` gives the verdicts of a stream of items as they finish, each with its item's place, and sends its pulse
     through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part. At most
@@ -54,6 +60,7 @@ class PartWorker:
     patience: Patience
     most_parts: int
     writer: Executor = field(default_factory=AtOnce)
+    keep: Keep = nothing
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
@@ -166,7 +173,8 @@ class PartWorker:
         self.patience.through(lambda: self.queue.renew(lease, self.lifeline.seconds))
 
     def _commit(self, lease: Lease, verdicts: Sequence[Verdict]) -> bool:
-        return commit_part(self.store, lease, verdicts, self.encode(verdicts, lease))
+        data, kept = self.encode(verdicts, lease), self.keep(verdicts)
+        return commit_part(self.store, lease, verdicts, data, kept)
 
     def _settle(self, shift: _Shift, most: int) -> None:
         """Complete what is written, in order; wait where more than `most` parts are behind the model."""

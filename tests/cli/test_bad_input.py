@@ -1,5 +1,6 @@
 """Bad input: one clear sentence with what to do, exit code 2 for the user's mistake, never a traceback."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -113,3 +114,11 @@ def assert_one_sentence(finished: Finished, message: str) -> None:
     assert message in said
     assert "Traceback" not in said
     assert said.count("error:") == 1
+
+
+def test_a_program_that_asked_for_json_gets_the_error_as_json_too(workspace: Workspace, inside: InProcess) -> None:
+    finished = inside(workspace.command("status", "model", "--json"))
+
+    said = json.loads(finished.stdout)["error"]
+    assert (finished.returncode, said["code"]) == (2, "E_REQUEST")
+    assert "holds no run" in said["message"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,21 +17,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return make_workspace(tmp_path_factory.mktemp("upkeep"), 24)
 
 
-def said(workspace: Workspace, *arguments: str) -> dict[str, object]:
+def said(workspace: Workspace, *arguments: str) -> dict[str, Any]:
     """What a command prints for programs."""
     finished = workspace.run(workspace.command(*arguments, "--json"))
     assert finished.returncode == 0, finished.stderr
-    found: dict[str, object] = json.loads(finished.stdout)
+    found: dict[str, Any] = json.loads(finished.stdout)
     return found
 
 
 def test_error_rows_are_done_again_and_the_others_keep_their_verdicts(workspace: Workspace) -> None:
-    command = workspace.generate("again", "items.parquet", "--set", "workers=1")
+    command = workspace.generate("again", "items.parquet", "--set", "workers=1", "--set", "activations=true")
     assert workspace.run(command).returncode == 0
     before = {row["item_id"]: row for row in workspace.rows("again")}
 
     assert said(workspace, "retry", "again", "--errors", "E_IMAGE_FORMAT") == {"rows": 1, "parts": 0}
-    assert said(workspace, "status", "again")["state"] == "unfinished"
+    state = said(workspace, "status", "again")
+    assert state["state"] == "unfinished" and state["activation_bytes"] > 23 * 32
     assert workspace.run(command).returncode == 0
 
     after = {row["item_id"]: row for row in workspace.rows("again")}

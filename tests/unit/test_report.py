@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from autosteer_core.audit_log import Head
 from autosteer_core.run import Run
 from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
 from infra.memory_store import MemoryStore
@@ -22,7 +23,9 @@ def finished() -> Summary:
         Verdict("c", 2, Action.ERROR, float("nan"), flaw=Flaw("E_IMAGE_EMPTY", ATTACK)),
     ]
     run = Run("generate", "m", [("m", 3, "")], "b", {})
-    return summarise(Finished(run, tiny_bundle(tiny_llava_onevision()), MemoryStore(), False, [], rows))
+    return summarise(
+        Finished(run, tiny_bundle(tiny_llava_onevision()), MemoryStore(), False, [], rows, Head(2, "0" * 64))
+    )
 
 
 def test_the_report_escapes_everything_and_allows_no_script() -> None:
