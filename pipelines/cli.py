@@ -17,7 +17,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 
 for command in (
     moderation.generate, moderation.audit, fitting.calibrate, fitting.evaluate, trust.keys, trust.sign,
-    upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export, data_sets.suites, data_sets.import_, showing.demo,
+    upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
+    data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(audit_log.app, name="audit-log")
