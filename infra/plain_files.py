@@ -15,15 +15,12 @@ def read_plain_file(path: Path, most_bytes: int, follow: bool = False) -> bytes:
         KeyError: there is no such file.
         UserMistake: E_PATH for what is no plain file, E_ARTIFACT_CORRUPT for more than `most_bytes`.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise _unopened(path, error) from None
+    descriptor = _opened(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    found = os.fstat(descriptor)
+    if not S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise _not_plain(path, _kind(found.st_mode))
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not S_ISREG(found.st_mode):
-            raise _not_plain(path, _kind(found.st_mode))
         data = file.read(most_bytes + 1) if found.st_size <= most_bytes else b""
     if max(found.st_size, len(data)) > most_bytes:
         raise UserMistake(
@@ -31,6 +28,13 @@ def read_plain_file(path: Path, most_bytes: int, follow: bool = False) -> bytes:
             "E_ARTIFACT_CORRUPT",
         )
     return data
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        raise _unopened(path, error) from None
 
 
 def _unopened(path: Path, error: OSError) -> Exception:

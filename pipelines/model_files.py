@@ -25,7 +25,7 @@ _VOCABULARIES = {
     "special_tokens_map.json",
 }  # large, and only words
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_INSIDE = re.compile(r"__[A-Za-z]")
+_INSIDE = re.compile(r"__[A-Za-z]\w*")
 _LOOKS_LIKE_IT = re.compile(r"__[A-Za-z]\w*|\{%[-+]?\s*(?:import|from|include|extends)\b")
 _TAGS = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
 
@@ -115,7 +115,7 @@ def _reached_for(template: str) -> Iterator[str]:
         yield from _LOOKS_LIKE_IT.findall(template)
         return
     yield from (type(node).__name__.lower() for node in tree.find_all(_TAGS))
-    yield from filter(_INSIDE.search, _names_in(tree))
+    yield from (name for text in _names_in(tree) for name in _INSIDE.findall(text))
 
 
 def _names_in(tree: nodes.Template) -> Iterator[str]:

@@ -84,7 +84,7 @@ def _damaged() -> Iterator[Bad]:
     yield corrupt(64, "a page of bytes after the weights", weights + bytes(4096))
     yield corrupt(65, "a header of 2 to the 40", (2**40).to_bytes(8, "little") + weights[8:])
     yield corrupt(65, "a header of 2 to the 64", b"\xff" * 8 + weights[8:])
-    yield corrupt(65, "a header of 2 MB", (2**21).to_bytes(8, "little") + b"{" + b" " * 2**16)
+    yield corrupt(65, "a header of 2 MB", (2**21).to_bytes(8, "little") + b"{" + b" " * 99)
     yield _consistent(64, "no tensors", b"\2\0\0\0\0\0\0\0{}", "E_ARTIFACT_TENSORS", "9 missing")
     yield Bad(64, "no weights", {name: good()[name] for name in (CARD, SIGNATURE)}, "E_ARTIFACT_CORRUPT", WEIGHTS)
     for name, change in {
@@ -137,7 +137,7 @@ def _forged() -> Iterator[Bad]:
     yield untrusted("a changed card", card_with(files, epsilon=0.2), place="is not what key")
     yield untrusted("an empty card", files | {CARD: b""}, place=CARD)
     yield untrusted("an empty signature", files | {SIGNATURE: b""}, place=SIGNATURE)
-    yield untrusted("a long signature", files | {SIGNATURE: files[SIGNATURE] + b" " * 2**20}, place=SIGNATURE)
+    yield untrusted("a long signature", files | {SIGNATURE: files[SIGNATURE] + b" " * 2_000}, place=SIGNATURE)
     yield untrusted("the signature of another card", files | {SIGNATURE: good_with_look()[SIGNATURE]}, place=CARD)
     found = json.loads(files[SIGNATURE])
     for name, change in {
@@ -253,7 +253,7 @@ def _cards() -> Iterator[Bad]:
     yield _raw_card(64, "a field twice", twice, "E_ARTIFACT_CORRUPT", "'epsilon' comes twice")
     yield _raw_card(64, "half a card", text[: len(text) // 2], "E_ARTIFACT_CORRUPT", CARD)
     yield _raw_card(64, "a card of no JSON", b"\xff\xfe card", "E_ARTIFACT_CORRUPT", CARD)
-    yield _raw_card(64, "a deep card", b"[" * 10**5, "E_ARTIFACT_CORRUPT", CARD)
+    yield _raw_card(64, "a deep card", b"[" * 20_000, "E_ARTIFACT_CORRUPT", CARD)
 
 
 def _thresholds() -> Iterator[Bad]:
@@ -270,7 +270,9 @@ def _thresholds() -> Iterator[Bad]:
         yield refused(f"threshold {name}", place="guarantee.threshold", guarantee=guarantee)
     yield refused("a slice of 1.7", place="slices.text", slices={"text": card["guarantee"] | {"threshold": 1.7}})
     yield refused("an unknown modality", place="slices.smell", slices={"smell": card["guarantee"]})
-    yield refused("a guarantee of a threshold alone", place="guarantee.alpha is missing", guarantee={"threshold": 0.5})
+    yield refused(
+        "a guarantee of a threshold alone", place="guarantee.alpha is missing", guarantee={"threshold": 0.5}
+    )
     yield refused("a share above one", place="guarantee.bound", guarantee=card["guarantee"] | {"bound": 1.1})
     yield refused("a count below zero", place="guarantee.missed", guarantee=card["guarantee"] | {"missed": -1})
     look = {"threshold": 2, "every": 4}
