@@ -75,7 +75,8 @@ def written(workspace: Workspace, out: str, failures: int = 0, workers: int = 1,
     )
     manifest = open_items(str(root / "items.parquet"))
     job = Job(
-        "generate", str(root / "items.parquet"), str(root / out), chosen, ColumnMap(), False, {}, 1,
+        "generate", str(root / "items.parquet"), str(root / out), chosen, ColumnMap(), False,
+        {"model_fingerprint": "m"}, 1,
         bundles=BundleReader(trust_of(chosen)),
     )  # fmt: skip
     parts = Run("generate", job.manifest, manifest.files(), "b", job.answer_settings).parts(chosen.rows_per_part)
