@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from autosteer_core.bundle_signature import Signer, is_public_key, key_id
@@ -62,3 +64,26 @@ def test_keys_prints_what_other_machines_need(workspace: Workspace, inside: InPr
 def test_signing_what_is_no_bundle_says_so(workspace: Workspace, inside: InProcess) -> None:  # noqa: F811
     assert_one_sentence(inside(workspace.command("sign", "model")), "holds no bundle")
     assert not (workspace.root / "model" / "signature.json").exists()
+
+
+def test_what_calibrate_writes_is_served_here_without_a_flag_and_comes_out_the_same_twice(
+    workspace: Workspace,
+    inside: InProcess,  # noqa: F811
+) -> None:
+    """The epoch, and so the signature, is no clock: it would make a new bundle of the same items."""
+    rows = range(120)
+    table = pa.table({
+        "id": [str(row) for row in rows],
+        "text": [("bomb and poison" if row % 2 else "cake and tea") + f" {row}" for row in rows],
+        "label": ["harmful" if row % 2 else "benign" for row in rows],
+    })  # fmt: skip
+    pq.write_table(table, workspace.root / "labelled.parquet")
+    for out in ("one", "two"):
+        flags = ["--model", "model", "--alpha", "0.4", "--set", "max_new_tokens=4", "--json"]
+        made = inside(workspace.command("calibrate", "labelled.parquet", "--out", out, *flags))
+        assert made.returncode == 0, made.stderr
+
+    places = [workspace.root / out for out in ("one", "two", "one/controls/random-layer")]
+    assert len({load_bundle(str(place), load_settings()).bundle_id for place in places}) == 2
+    for name in ("card.json", "signature.json", "weights.safetensors"):
+        assert (workspace.root / "one" / name).read_bytes() == (workspace.root / "two" / name).read_bytes()

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from autosteer_core.bundle import Bundle, to_files
 from autosteer_core.bundle_reading import from_files
@@ -12,7 +14,7 @@ from autosteer_core.errors import BundleRefused
 from autosteer_core.probe import Probe
 from autosteer_core.second_look import SecondLook
 from autosteer_core.values import Fingerprint, Pooling, Site
-from tests.bundle_bytes import card_with, weights_with
+from tests.bundle_bytes import card_with, weights_with, with_header
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
 
@@ -120,3 +122,36 @@ def test_a_measured_value_that_is_not_a_number_may_stand_in_the_report(bundle: B
     measured = replace(bundle, report={"safety_awareness": [float("nan"), 0.5]})
 
     assert from_files(to_files(measured)).bundle_id == measured.bundle_id
+
+
+def test_a_header_of_more_than_a_megabyte_is_refused_before_it_is_parsed(bundle: Bundle) -> None:
+    """Blanks after the header are the format's own way to fill up: only their number is wrong."""
+    files = to_files(bundle)
+    fits, large = (with_header(files, partial(_padded, size)) for size in (2**20, 2**20 + 1))
+
+    assert from_files(fits).head.epsilon == bundle.head.epsilon
+    with pytest.raises(BundleRefused, match="a header of 1,048,577 by its own account") as refused:
+        from_files(large)
+    assert refused.value.code == "E_ARTIFACT_CORRUPT"
+
+
+def _padded(size: int, header: bytes) -> bytes:
+    return header.ljust(size)
+
+
+def test_a_card_of_more_than_a_megabyte_is_refused(bundle: Bundle) -> None:
+    files = to_files(bundle)
+
+    with pytest.raises(BundleRefused, match="expected at most 1,048,576"):
+        from_files(files | {"card.json": files["card.json"].ljust(2**20 + 1)})
+
+
+def test_safetensors_alone_would_take_a_name_twice_and_nan() -> None:
+    """Why the checks are ours: the library reads both."""
+    data = save({"a": torch.tensor([float("nan"), 2.0])})
+    entry = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+    header = entry + b',"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+
+    twice = load(len(header).to_bytes(8, "little") + header + data[-8:])
+
+    assert list(twice) == ["a"] and torch.isnan(twice["a"][0])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autosteer_core.errors import UserMistake
+from pipelines.hub_judges import load_judge
 from pipelines.load_model import load_model
 from pipelines.model_files import refuse_code
 from pipelines.settings import Settings
@@ -84,3 +85,11 @@ def test_pickles_beside_safetensors_are_left_alone(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
 
     refuse_code(str(folder))
+
+
+def test_a_judge_that_brings_code_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "evil.C"}}')
+
+    with pytest.raises(UserMistake, match="auto_map") as refused:
+        load_judge(f"{tmp_path}@unsafe", Settings())
+    assert refused.value.code == "E_REMOTE_CODE"
