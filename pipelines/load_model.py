@@ -31,6 +31,10 @@ from pipelines.settings import Settings
 
 # Code from a checkpoint is never run, and weights are never unpickled.
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
+# A template computes: it can divide by zero, look up what is not there, or ask for too long a range.
+_TEMPLATE_ERRORS = (
+    ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, TemplateError,
+)  # fmt: skip
 
 
 def load_model(source: str, settings: Settings) -> ChatBackbone:
@@ -152,7 +156,7 @@ def _checked(source: str, backbone: ChatBackbone) -> ChatBackbone:
             f"model {source} has a chat template that the sandbox stopped ({first_line(error)}): use another model",
             CODE,
         ) from error
-    except (ValueError, TypeError, TemplateError) as error:
+    except _TEMPLATE_ERRORS as error:
         raise UserMistake(
             f"model {source} has no usable chat template ({first_line(error)}): choose its instruction-tuned variant"
         ) from error

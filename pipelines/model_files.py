@@ -115,7 +115,23 @@ def _reached_for(template: str) -> Iterator[str]:
         yield from _LOOKS_LIKE_IT.findall(template)
         return
     yield from (type(node).__name__.lower() for node in tree.find_all(_TAGS))
+    # The sandbox stops a range at 100,000, and counts each by itself: two inside one another take an hour.
+    yield from (
+        "range in range" for loop in tree.find_all(nodes.For) if _counts(loop) and any(map(_counts, _inner(loop)))
+    )
     yield from (name for text in _names_in(tree) for name in _INSIDE.findall(text))
+
+
+def _inner(loop: nodes.For) -> Iterator[nodes.For]:
+    for node in loop.body:
+        yield from [node] if isinstance(node, nodes.For) else []
+        yield from node.find_all(nodes.For)
+
+
+def _counts(loop: nodes.For) -> bool:
+    return any(
+        isinstance(name, nodes.Name) and name.name == "range" for name in [loop.iter, *loop.iter.find_all(nodes.Name)]
+    )
 
 
 def _names_in(tree: nodes.Template) -> Iterator[str]:

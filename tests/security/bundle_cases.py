@@ -172,6 +172,8 @@ _AUTO = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
 _EVIL = f"{_MARK}\n"
 _CLASS = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
 
+_COUNTS = "{% for a in range(99999) %}{% if a %}{% for b in range(99999) %}{% endfor %}{% endif %}{% endfor %}"
+
 _path = partial(Case, 75, level=Level.START, code="E_PATH")
 _code = partial(Case, 77, feed=_load_model, level=Level.START, code="E_REMOTE_CODE")
 
@@ -225,6 +227,7 @@ CASES = [
     _code("template-that-imports", _model(chat_template__jinja="{% import 'os' as os %}"), place="import"),
     _code("template-that-includes", _model(chat_template__jinja="{% include '/etc/passwd' %}"), place="include"),
     _code("template-that-extends", _model(chat_template__jinja="{% extends 'a' %}"), place="extends"),
+    _code("template-that-counts-for-ever", _model(chat_template__jinja=_COUNTS), place="range in range"),
     _code("template-of-training", _model(chat_template__jinja="{% generation %}" + _CLASS), place="__class__"),
     Case(66, "model-of-pickles", _pickled, _load_model, Level.START, "E_ARTIFACT_FORMAT", "pytorch_model.bin"),
     Case(75, "pipe-in-a-model", lambda folder, random: (os.mkfifo(folder / "config.json"), folder)[1], _load_model,

@@ -193,3 +193,12 @@ def test_a_file_that_is_too_large_is_not_read(bundle: Bundle, tmp_path: Path) ->
 def test_a_keys_name_is_short_and_its_own() -> None:
     assert key_id(TRUST.keys[0]) == Signer(OURS).key_id != Signer(STRANGER).key_id
     assert "private" not in repr(Signer(OURS)).lower() and "0x" not in repr(Signer(OURS))
+
+
+def test_trusted_keys_may_stand_in_a_settings_file(tmp_path: Path) -> None:
+    """They are public: the guard against secrets in files leaves them alone."""
+    (tmp_path / "a.toml").write_text(f'trusted_keys = ["{TRUST.keys[0]}"]\n')
+    (tmp_path / "a.yaml").write_text(f"trusted_keys:\n  - {TRUST.keys[0]}\n")
+
+    for name in ("a.toml", "a.yaml"):
+        assert TRUST.keys[0] in trust_of(load_settings(tmp_path / name)).keys

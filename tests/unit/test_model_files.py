@@ -11,6 +11,10 @@ from pipelines.model_files import refuse_code
 from pipelines.settings import Settings
 from tests.tiny_model import TEMPLATE, save_tiny_model
 
+LOOPS = (
+    "{% for a in range(3) %}{{ a }}{% endfor %}{% for m in messages %}{% for b in range(3) %}{% endfor %}{% endfor %}"
+)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -73,7 +77,15 @@ def test_what_hides_from_the_look_is_stopped_by_the_sandbox(
     assert not (tmp_path / "MARKER").exists()
 
 
-@pytest.mark.parametrize("template", ["{% for", "____ {{ '____' }}" + TEMPLATE])
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{{ range(10 ** 9) }}", "{{ messages[9].x.y }}", "{{ {}.a.b }}"])
+def test_a_template_that_fails_is_one_sentence(folder: Path, template: str) -> None:
+    (folder / "chat_template.jinja").write_text(template + TEMPLATE)
+
+    with pytest.raises(UserMistake, match="has no usable chat template"):
+        load_model(str(folder), Settings())
+
+
+@pytest.mark.parametrize("template", ["{% for", "____ {{ '____' }}" + TEMPLATE, LOOPS])
 def test_a_template_that_is_only_odd_is_not_taken_for_code(folder: Path, template: str) -> None:
     (folder / "chat_template.jinja").write_text(template)
 
