@@ -1,6 +1,7 @@
 """The bundle's card: every field with its type and range; what is not listed here is refused."""
 
 from collections.abc import Callable
+from math import nextafter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +16,7 @@ MOST_BYTES = 2**20
 AGAIN = "fetch the bundle again, or calibrate a new one"
 _MOST_LAYERS = 1_000  # ten times the deepest model that we know of
 _MOST_SITES = 16
+_JUST_ABOVE_ONE = nextafter(1.0, 2.0)
 _STRONGEST = (
     1_000.0  # calibration writes 0.1, an evaluation a few multiples of it; a negative one would undo refusals
 )
@@ -58,9 +60,9 @@ class GuaranteeFields(_Strict):
 
 
 class LookFields(_Strict):
-    """When a growing answer is read, and what stops it."""
+    """When a growing answer is read, and what stops it: above 1, nothing, where a benign answer was read as 1."""
 
-    threshold: Share
+    threshold: Annotated[float, Field(ge=0, le=_JUST_ABOVE_ONE, allow_inf_nan=False)]
     every: Annotated[int, Field(ge=1)]
 
 

@@ -45,7 +45,7 @@ def check_values(tensors: Mapping[str, Tensor]) -> None:
         _refuse_where(~torch.isfinite(tensor), name, "NaN or infinite")
         _refuse_where(tensor.abs() > limits.largest, name, f"larger than {limits.largest:g}")
         _refuse_where(tensor < limits.least, name, f"below {limits.least:g}")
-        norm = float(tensor.double().norm())
+        norm = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
         if norm > limits.norm:
             raise _refused(f"tensor {name} has norm {norm:.3g}, expected at most {limits.norm:g}")
         if norm == 0 and not limits.may_be_zero:

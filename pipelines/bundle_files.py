@@ -44,9 +44,14 @@ class BundleReader:
 
 
 def save_bundle(bundle: Bundle, address: str, signer: Signer) -> None:
-    """Write and sign the bundle; the same bundle again is no change, another one there is refused."""
+    """Write and sign the bundle; the same bundle again is no change, another one there is refused.
+
+    Raises:
+        BundleRefused: it could not be read again, so it is not written.
+    """
     store = open_store(address)
     files = to_files(bundle)
+    from_files(files)
     if _differs(store, CARD, files[CARD]):
         raise _taken(store)
     if not store.put_if_absent(WEIGHTS, files[WEIGHTS]) and _differs(store, WEIGHTS, files[WEIGHTS]):

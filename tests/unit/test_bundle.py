@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from math import nextafter
 
 import pytest
 import torch
@@ -99,6 +100,14 @@ def test_a_second_look_of_another_width_is_refused(bundle: Bundle) -> None:
         BundleRefused, match=r"second_look.mean is 'F32' of shape \[16\], expected 'F32' of shape \[32"
     ):
         from_files(to_files(replace(bundle, second_look=SecondLook(narrow, 0.5, 8))))
+
+
+def test_a_second_look_that_never_stops_an_answer_can_be_read_again(bundle: Bundle) -> None:
+    """What calibration writes where a benign answer was read as exactly 1."""
+    probe = Probe(**{name: tensor.clone() for name, tensor in bundle.probe.tensors().items()})
+    never = replace(bundle, second_look=SecondLook(probe, nextafter(1.0, 2.0), 8))
+
+    assert from_files(to_files(never)).second_look.threshold > 1
 
 
 def test_a_head_that_never_acts_is_refused(bundle: Bundle) -> None:

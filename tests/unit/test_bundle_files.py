@@ -111,6 +111,14 @@ def test_the_same_bundle_again_is_no_change_and_another_one_is_refused(bundle: B
     assert {name: (tmp_path / name).read_bytes() for name in NAMES} == before
 
 
+def test_a_bundle_that_could_not_be_read_again_is_not_written(bundle: Bundle, tmp_path: Path) -> None:
+    broken = replace(bundle, head=replace(bundle.head, up=bundle.head.up * float("nan")))
+
+    with pytest.raises(BundleRefused, match="head.up holds 128 of 128 values that are NaN"):
+        save_bundle(broken, str(tmp_path / "bundle"), Signer(OURS))
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_an_earlier_epoch_is_stale_until_it_is_signed_again(bundle: Bundle, tmp_path: Path) -> None:
     save_bundle(bundle, str(tmp_path), signer_of(load_settings(epoch=3)))
     assert code_of(str(tmp_path), least_epoch=4) == "E_ARTIFACT_STALE"
