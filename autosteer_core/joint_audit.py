@@ -31,7 +31,7 @@ class JointAudit:
     ) -> None:
         placed = [each.to(backbone.model.device) for each in (bundle, *beside.values())]
         for each in placed:
-            each.require(backbone.fingerprint)
+            each.require_model(backbone)
         self._backbone = backbone
         self._options = options
         self._own, *others = (RiskReader(backbone, each, options) for each in placed)

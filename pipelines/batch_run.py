@@ -9,6 +9,7 @@ from os import cpu_count
 
 from autosteer_core.audit_log import Deed, Head
 from autosteer_core.bundle import Bundle
+from autosteer_core.bundle_signature import Trust
 from autosteer_core.commit import SEALED, SUCCESS, read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
@@ -20,7 +21,7 @@ from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
-from pipelines.bundle_files import load_bundle
+from pipelines.bundle_files import BundleReader
 from pipelines.commit_watch import CommitWatch
 from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
@@ -28,6 +29,7 @@ from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import known_queue, open_queue, require_queue
 from pipelines.settings import Settings
+from pipelines.signing import trust_of
 from pipelines.wiring import build_worker, open_items
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
@@ -105,10 +107,11 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         KeyboardInterrupt: a person stopped it; what is committed stays.
     """
     manifest = open_items(request.manifest, request.columns)
-    bundle = load_bundle(request.settings.bundle)
+    trust = trust_of(request.settings)
+    bundle = BundleReader(trust)(request.settings.bundle)
     if request.kind == "generate":
         require_fitting_attention(request.settings)
-    job = _job(request, bundle)
+    job = _job(request, bundle, trust)
     run = Run(request.kind, request.manifest, manifest.files(), bundle.bundle_id, job.answer_settings)
     provenance = {
         "run_id": run.run_id,
@@ -140,15 +143,18 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
     return Finished(run, bundle, store, resumed, records, _Committed(store, records), head)
 
 
-def _job(request: Request, bundle: Bundle) -> Job:
+def _job(request: Request, bundle: Bundle, trust: Trust) -> Job:
     threads = max(1, (cpu_count() or 1) // request.settings.workers)
-    others = {name: load_bundle(address) for name, address in request.beside.items()}
+    others = {name: BundleReader(trust)(address) for name, address in request.beside.items()}
     for other in others.values():
         other.require(bundle.fingerprint)
     beside = {name: str(other.bundle_id) for name, other in others.items()}
+    planned = {address: beside[name] for name, address in request.beside.items()}
+    planned[str(request.settings.bundle)] = str(bundle.bundle_id)
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
         request.judge, request.beside, beside, sites=", ".join(map(str, bundle.sites)),
+        bundles=BundleReader(trust, planned),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
-from pipelines.commands import audit_log, data_sets, fitting, moderation, showing, upkeep
+from pipelines.commands import audit_log, data_sets, fitting, moderation, showing, trust, upkeep
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
 from pipelines.versions import require_versions
 from workers.ray_access import prepare
@@ -16,8 +16,9 @@ from workers.ray_access import prepare
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 for command in (
-    moderation.generate, moderation.audit, fitting.calibrate, fitting.evaluate, upkeep.status, upkeep.verify,
-    upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export, data_sets.suites, data_sets.import_, showing.demo,
+    moderation.generate, moderation.audit, fitting.calibrate, fitting.evaluate, trust.keys, trust.sign,
+    upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
+    data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(audit_log.app, name="audit-log")

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from infra.column_map import ColumnMap
+from pipelines.bundle_files import BundleReader
 from pipelines.settings import Settings
 
 Kind = Literal["generate", "audit"]
@@ -15,7 +16,8 @@ class Job:
     """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead.
 
     `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold. A worker holds at most
-    `most_parts` at once. `sites` are what the bundle's probe reads, in words.
+    `most_parts` at once. `sites` are what the bundle's probe reads, in words. `bundles` is how it reads a bundle: by
+    the trust of whoever started the run.
     """
 
     kind: Kind
@@ -31,6 +33,7 @@ class Job:
     beside_ids: Mapping[str, str] = field(default_factory=dict)
     most_parts: int = 1
     sites: str = ""
+    bundles: BundleReader = field(default_factory=BundleReader)
 
     @property
     def answer_settings(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from autosteer_core.bundle_signature import MOST_EPOCH
 from autosteer_core.errors import UserMistake
 from autosteer_core.guarantee import Bounds
 from autosteer_core.labelled import HoldOut
@@ -39,6 +40,8 @@ def _listed(value: Any) -> Any:
 
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+KeyText = Annotated[str, Field(min_length=1, max_length=4096)]
+Keys = Annotated[tuple[KeyText, ...], NoDecode, BeforeValidator(_listed), Field(max_length=64)]
 Texts = Annotated[tuple[StopString, ...], NoDecode, BeforeValidator(_listed), Field(max_length=16)]
 
 
@@ -106,6 +109,13 @@ class Settings(BaseSettings):
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
     activations: bool = Field(False, description="keep what the probe read of every row, for other probes to read")
     compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
+
+    trusted_keys: Keys = Field(
+        (), description="whose bundles are served: a public key, a file of them, or a JSON list of both"
+    )
+    allow_unsigned: bool = Field(False, description="serve bundles that no trusted key has signed")
+    epoch: int | None = Field(None, ge=0, le=MOST_EPOCH, description="of new signatures; default: least_epoch")
+    least_epoch: int = Field(0, ge=0, le=MOST_EPOCH, description="bundles with an older signature are refused")
 
     @model_validator(mode="after")
     def _can_sample(self) -> "Settings":

@@ -49,9 +49,9 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
 
 def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
     if job.kind == "generate":
-        return build_engine(job.settings, job.compare, pulse).stream
+        return build_engine(job.settings, job.compare, pulse, job.bundles).stream
     if job.judge is None:
-        return build_auditor(job.settings, job.beside, pulse).stream
+        return build_auditor(job.settings, job.beside, pulse, job.bundles).stream
     forget_model()
     return in_chunks(load_judge(job.judge, job.settings).audit, job.settings.batch_rows)
 

@@ -14,6 +14,7 @@ from pipelines.commands.options import (
     ModelOption,
     Out,
     Set,
+    UnsignedOption,
     WorkersOption,
     bundles_of,
     columns_of,
@@ -67,6 +68,7 @@ def evaluate(
     suite: Annotated[str, typer.Argument(help="name of a shipped suite, a suite file (.toml) or a manifest")],
     out: Out,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = None,
     data: Annotated[Path, typer.Option(help="folder that holds the sets of the suite")] = Path("data"),
     baseline: Annotated[list[str] | None, typer.Option(help="NAME=BUNDLE to compare with; may be repeated")] = None,
     judge: Annotated[
@@ -98,7 +100,7 @@ def evaluate(
     from pipelines.evaluation_costs import cost_table
     from pipelines.evaluation_tables import evaluation_tables
 
-    settings = settings_of(config, set_, bundle=bundle, model=model, workers=workers)
+    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
     baselines = bundles_of(baseline, "--baseline")
     found = evaluate_suite(
         EvaluationRequest(suite, data, out, settings, baselines, judge or [], calibrated_on, sample, sweep), console

@@ -78,7 +78,7 @@ def test_a_bad_manifest_is_one_sentence(workspace: Workspace, inside: InProcess,
         (["--set", "batch_rows"], "has no value"),
         (["--column", "identity=id"], "identity"),
         (["--column", "text=prompt"], "no column prompt"),
-        (["--bundle", "damaged"], "do not match its card"),
+        (["--bundle", "damaged"], "E_ARTIFACT_CORRUPT: bundle damaged: weights.safetensors has 15 bytes"),
         (["--bundle", "nowhere"], "holds no bundle"),
     ],
 )

@@ -61,7 +61,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(llama: Path) -> None:
         auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.M"},
     )
 
-    with pytest.raises(UserMistake, match="cannot be read: check --model"):
+    with pytest.raises(UserMistake, match="config.json has `auto_map`, which makes Transformers load code"):
         load_model(str(llama), Settings())
 
 
@@ -70,7 +70,7 @@ def test_pickled_weights_are_refused(llama: Path) -> None:
     torch.save(backbone.model.state_dict(), llama / "pytorch_model.bin")
     (llama / "model.safetensors").unlink()
 
-    with pytest.raises(UserMistake, match="cannot be loaded: .*safetensors"):
+    with pytest.raises(UserMistake, match="weights in pytorch_model.bin, a pickle, .* expected safetensors"):
         load_model(str(llama), Settings())
 
 
