@@ -45,8 +45,11 @@ class FolderStore:
             self._sync_folders(path)
 
     def get(self, key: str) -> bytes:
+        return self.first_bytes(key, -1)
+
+    def first_bytes(self, key: str, most: int) -> bytes:
         try:
-            return self._path(key).read_bytes()
+            return _read(self._path(key), most)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
@@ -132,6 +135,18 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return -1.0
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A pipe or a device in the place of a blob is refused: reading it could last for ever."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        return file.read(most)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -25,6 +25,7 @@ _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.2
 _PASSING = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError"}
 _SPOILED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+_ELSEWHERE = {"301", "302", "307", "PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException"}
 _BROKEN_TRANSFER = (
     ConnectionError,
     HTTPClientError,
@@ -87,8 +88,15 @@ class Retry:
             return Unreachable(f"{self._where} is not answering: {code}")
         if code in _SPOILED:
             return TryAgain(f"{self._where} got bytes that were spoiled on the way ({code})")
+        if code in _ELSEWHERE:
+            return UserMistake(
+                f"{self._where} lies in another region or account than this client asks ({code}): set the bucket's "
+                "region, nothing is followed to another place",
+                "E_BUCKET_NOT_ALLOWED",
+            )
         if status == "409":
             return TryAgain(f"{self._where}: somebody else is writing at the same moment ({code})")
         return UserMistake(
-            f"{self._where} refused the request ({code}): check the address, credentials, rights and clock"
+            f"{self._where} refused the request ({code}): check the address, credentials, rights and clock",
+            "E_ACCESS" if status in ("401", "403") else None,
         )

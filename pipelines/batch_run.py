@@ -104,7 +104,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         PartsBuried: parts were set aside after `max_failures` failures.
         KeyboardInterrupt: a person stopped it; what is committed stays.
     """
-    manifest = open_items(request.manifest, request.columns)
+    manifest = open_items(request.manifest, request.columns, request.settings)
     bundle = load_bundle(request.settings.bundle)
     if request.kind == "generate":
         require_fitting_attention(request.settings)

@@ -52,7 +52,7 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
         UserMistake: a row without a label, a broken row, too few rows, or another bundle at `out`.
     """
     refuse_another_bundle(request.out)
-    reader = open_items(request.manifest, request.columns)
+    reader = open_items(request.manifest, request.columns, request.settings)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
     save_bundle(made.bundle, request.out)
@@ -81,7 +81,11 @@ def _traffic(request: CalibrationRequest) -> list[Item]:
     """Rows that cannot be read tell nothing of the traffic that can."""
     if request.traffic is None:
         return []
-    return [item for item in all_items(open_items(request.traffic, request.columns)) if item.flaw is None]
+    return [
+        item
+        for item in all_items(open_items(request.traffic, request.columns, request.settings))
+        if item.flaw is None
+    ]
 
 
 def contents_hash(manifest: ManifestReader) -> str:

@@ -40,6 +40,12 @@ def _listed(value: Any) -> Any:
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 Texts = Annotated[tuple[StopString, ...], NoDecode, BeforeValidator(_listed), Field(max_length=16)]
+Places = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(max_length=64),
+]
 
 
 class Settings(BaseSettings):
@@ -106,6 +112,10 @@ class Settings(BaseSettings):
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
     activations: bool = Field(False, description="keep what the probe read of every row, for other probes to read")
     compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
+    picture_roots: Places = Field(
+        (), description="folders and s3:// prefixes that pictures may lie below; default: where the manifest lies"
+    )
+    fetch_hosts: Places = Field((), description="hosts that pictures are fetched from, for example img.example.com")
 
     @model_validator(mode="after")
     def _can_sample(self) -> "Settings":

@@ -25,7 +25,7 @@ def test_a_store_out_of_reach_is_not_the_fault_of_a_row(error: Exception) -> Non
 
 
 def test_an_image_that_is_missing_is() -> None:
-    with pytest.raises(BadItem, match="E_IMAGE_MISSING"):
+    with pytest.raises(BadItem, match="E_IMAGE_NOT_FOUND"):
         StoredFiles(MemoryStore(), ["m.parquet"]).image("images/1.png")
 
 
