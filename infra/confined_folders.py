@@ -4,14 +4,13 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from stat import S_ISREG
 
 from autosteer_core.errors import BadItem
 from infra.address import shown
+from infra.regular_file import WITHOUT_WAITING, require_regular
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-# Without O_NONBLOCK, opening a pipe waits for its writer.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FILE = WITHOUT_WAITING | os.O_NOFOLLOW
 
 
 class ConfinedFolders:
@@ -53,8 +52,7 @@ def _read_below(root: Path, names: Sequence[str], most_bytes: int) -> bytes:
         for name in names[:-1]:
             folder = _opened(opened, name, _FOLDER, folder)
         file = _opened(opened, names[-1] if names else ".", _FILE, folder)
-        if not S_ISREG(os.fstat(file).st_mode):
-            raise OSError(0, "it is not a file")
+        require_regular(file)
         with os.fdopen(file, "rb", closefd=False) as reader:
             return reader.read(most_bytes)
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from autosteer_core.errors import TryAgain, UserMistake
 from infra.blob_key import checked_key, checked_prefix
+from infra.regular_file import open_regular
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
@@ -49,7 +50,8 @@ class FolderStore:
 
     def first_bytes(self, key: str, most: int) -> bytes:
         try:
-            return _read(self._path(key), most)
+            with open_regular(self._path(key)) as file:
+                return file.read(most)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
@@ -135,18 +137,6 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return -1.0
-
-
-def _read(path: Path, most: int) -> bytes:
-    """A pipe or a device in the place of a blob is refused: reading it could last for ever."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        if not S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a file")
-        return file.read(most)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _write_through(path: Path, data: bytes) -> None:

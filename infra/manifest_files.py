@@ -9,6 +9,7 @@ from typing import Protocol
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from infra.picture_places import Pictures
+from infra.regular_file import open_regular
 
 
 class ManifestFiles(Protocol):
@@ -44,10 +45,11 @@ class LocalFiles:
 
     def open(self, name: str) -> BufferedIOBase:
         try:
-            return (self._root / name).open("rb")
+            return open_regular(self._root / name)
         except OSError as error:
             raise UserMistake(
-                f"{self.describe(name)} cannot be read ({error.strerror}): check the path and its permissions"
+                f"{self.describe(name)} cannot be read ({error.strerror}): check the path and its permissions",
+                "E_ACCESS" if isinstance(error, PermissionError) else "E_PATH",
             ) from error
 
     def image(self, path: str) -> bytes:

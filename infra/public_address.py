@@ -7,11 +7,11 @@ Address = IPv4Address | IPv6Address
 # Clouds answer virtual machines at these; the others lie in ranges that are special anyway.
 _METADATA = {IPv4Address("168.63.129.16"), IPv4Address("169.254.169.254")}
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Ranges that lead to IPv4 or to a site in ways that `is_global` of some Python versions does not know.
+# Special ranges that `is_global` of some Python versions lets pass: one cloud's metadata are at 192.0.0.192.
 _NEVER = [
     ip_network(each)
     for each in ("::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "fec0::/10", "3fff::/20", "5f00::/16",
-                 "192.88.99.0/24")
+                 "192.0.0.0/24", "192.88.99.0/24")
 ]  # fmt: skip
 
 
