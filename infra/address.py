@@ -69,6 +69,11 @@ def has_login(address: str) -> bool:
     return bool(scheme_in(address) and slashes and "@" in re.split(r"[/?#\\]", rest, maxsplit=1)[0])
 
 
+def has_control(address: str) -> bool:
+    """Whether it has a line end, a NUL or the like: it could forge a line of a log, or end early for a reader."""
+    return any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in address)
+
+
 def _check_bucket(bucket: str) -> None:
     if not bucket:
         raise WrongAddress("it names no bucket")

@@ -27,15 +27,8 @@ class ConfinedFolders:
                 what is there and is not a file that can be read.
         """
         for root in self._roots:
-            # Links are followed now, once; what then is opened must be no link any more.
-            real = Path(os.path.realpath(root / path))
-            home = next((root for root in self._roots if real.is_relative_to(root)), None)
-            if home is None:
-                raise BadItem(
-                    "E_PATH_OUTSIDE_ROOT", f"image {shown(path)} leads out of the folders of pictures: move it there"
-                )
             try:
-                return _read_below(home, real.relative_to(home).parts, most_bytes)
+                return self._read(root / path, path, most_bytes)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -43,6 +36,16 @@ class ConfinedFolders:
                     "E_IMAGE_NOT_FOUND", f"image {shown(path)} cannot be read ({error.strerror}): check the file"
                 ) from error
         return None
+
+    def _read(self, place: Path, path: str, most_bytes: int) -> bytes:
+        # Links are followed now, once; what then is opened must be no link any more.
+        real = Path(os.path.realpath(place))
+        home = next((root for root in self._roots if real.is_relative_to(root)), None)
+        if home is None:
+            raise BadItem(
+                "E_PATH_OUTSIDE_ROOT", f"image {shown(path)} leads out of the folders of pictures: move it there"
+            )
+        return _read_below(home, real.relative_to(home).parts, most_bytes)
 
 
 def _read_below(root: Path, names: Sequence[str], most_bytes: int) -> bytes:

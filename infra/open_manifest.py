@@ -1,11 +1,13 @@
 """From an address to the reader of the manifest that lies there."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore, ManifestReader
+from infra.address import has_control, shown
 from infra.column_map import ColumnMap
 from infra.file_kind import JSON_LINES, PARQUET, SUFFIXES
 from infra.file_manifest import FileManifest
@@ -50,17 +52,21 @@ def _local_files(path: Path, places: PicturePlaces) -> ManifestFiles:
 
 def _found_files(path: Path) -> tuple[Path, list[str]]:
     """The folder that names are relative to, and the names."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where a name is too long
         return path, _folder_names(path, "**/*")
-    root, pattern = ("", "") if path.exists() else _split(str(path))
+    root, pattern = ("", "") if os.path.exists(path) else _split(str(path))
     return (Path(root), _folder_names(Path(root), pattern)) if pattern else (path.parent, [path.name])
 
 
 def _folder_names(root: Path, pattern: str) -> list[str]:
     try:
-        found = [file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()]
+        found = [file.relative_to(root).as_posix() for file in root.glob(pattern) if os.path.isfile(file)]
     except ValueError as error:
         raise UserMistake(f"{pattern!r} is no pattern ({error}): write for example 'part-*.parquet'") from error
+    except OSError as error:
+        raise UserMistake(
+            f"{shown(str(root / pattern))} cannot be listed ({error.strerror}): check the path", "E_PATH"
+        ) from error
     return _wanted(found, str(root / pattern) if pattern != "**/*" else str(root))
 
 
@@ -114,4 +120,6 @@ def _wanted(found: Iterable[str], where: str) -> list[str]:
     names = sorted(str(path) for path in ours if not any(part[0] in "._" for part in path.parts))
     if not names:
         raise UserMistake(f"{where} holds no {', '.join(SUFFIXES)} file: name the manifest or its folder")
+    if odd := next(filter(has_control, names), None):
+        raise UserMistake(f"{odd!r:.200} in {where} has a control character in its name: rename it", "E_PATH")
     return names

@@ -1,10 +1,11 @@
 """From an address to the store that it names."""
 
+import os
 from pathlib import Path
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
-from infra.address import WrongAddress, has_login, s3_place, scheme_in, shown
+from infra.address import WrongAddress, has_control, has_login, s3_place, scheme_in, shown
 from infra.blob_key import KEY_RULE, checked_key
 from infra.folder_store import FolderStore
 
@@ -30,9 +31,20 @@ def scheme_of(address: str) -> str:
         raise UserMistake(
             f"{scheme}: addresses are not supported: give a folder path or s3://bucket/prefix", "E_URI_SCHEME"
         )
-    if not address.strip() or "\0" in address:
-        raise UserMistake("the address is empty or has a NUL byte: give a folder path or s3://bucket/prefix", "E_URI")
+    if not address.strip() or has_control(address) or not _can_be_a_path(address):
+        raise UserMistake(
+            "the address is empty, or has a control character or half a character: give a folder path or "
+            "s3://bucket/prefix",
+            "E_URI",
+        )
     return scheme
+
+
+def _can_be_a_path(address: str) -> bool:
+    try:
+        return bool(os.fsencode(address))
+    except UnicodeEncodeError:
+        return False
 
 
 def _s3_store(address: str) -> BlobStore:
