@@ -4,7 +4,7 @@ import errno
 import os
 from io import BufferedReader
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 # Without O_NONBLOCK, opening a pipe waits for its writer.
 WITHOUT_WAITING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -12,16 +12,19 @@ WITHOUT_WAITING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 def open_regular(path: Path) -> BufferedReader:
     """The file from the start; OSError, as `open` raises it, also for what is neither a file nor a link to one."""
-    file = os.fdopen(os.open(path, WITHOUT_WAITING), "rb")
+    descriptor = os.open(path, WITHOUT_WAITING)
     try:
-        require_regular(file.fileno())
+        require_regular(descriptor)
+        return os.fdopen(descriptor, "rb")
     except BaseException:
-        file.close()
+        os.close(descriptor)
         raise
-    return file
 
 
 def require_regular(descriptor: int) -> None:
-    """OSError if it is a pipe, a socket or a device."""
-    if not S_ISREG(os.fstat(descriptor).st_mode):
+    """OSError if it is a folder, a pipe, a socket or a device."""
+    mode = os.fstat(descriptor).st_mode
+    if S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if not S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is not a file")
