@@ -45,6 +45,38 @@ def open_manifest(
     )
 
 
+def refuse_output_inside(address: str, out: str) -> None:
+    """UserMistake, E_OUTPUT_EXISTS, if the next reading of the manifest would take the output's files for its own."""
+    root, pattern = _many(address)
+    if not pattern or scheme_of(address) != scheme_of(out):
+        return
+    place, home = (PurePosixPath(_exact(each)) for each in (out, root))
+    if not place.is_relative_to(home):
+        return
+    written = place.relative_to(home) / "parts" / "0.parquet"
+    if _pattern(pattern).fullmatch(str(written)) and not _is_hidden(written):
+        raise UserMistake(
+            f"the output {shown(out)} lies inside the manifest {shown(address)}, which would read it as data: choose "
+            "an --out beside it",
+            "E_OUTPUT_EXISTS",
+        )
+
+
+def _many(address: str) -> tuple[str, str]:
+    """The folder or prefix and the pattern of what is read below it; no pattern where one file is named."""
+    root, pattern = _split(address)
+    if scheme_of(address) != "s3" and os.path.exists(address):
+        return (address, "**/*") if os.path.isdir(address) else ("", "")
+    if pattern:
+        return root, pattern
+    is_prefix = scheme_of(address) == "s3" and PurePosixPath(address).suffix not in SUFFIXES
+    return (address, "**/*") if is_prefix else ("", "")
+
+
+def _exact(address: str) -> str:
+    return address if scheme_of(address) == "s3" else os.path.realpath(address)
+
+
 def _local_files(path: Path, places: PicturePlaces) -> ManifestFiles:
     root, names = _found_files(path)
     return LocalFiles(root, names, open_pictures(places, own_folders=[root]))
@@ -117,9 +149,13 @@ def _wanted(found: Iterable[str], where: str) -> list[str]:
     """The names with our suffixes, in order; hidden ones and markers such as _SUCCESS are not data."""
     paths = [PurePosixPath(name) for name in found]
     ours = [path for path in paths if path.suffix in SUFFIXES]
-    names = sorted(str(path) for path in ours if not any(part[0] in "._" for part in path.parts))
+    names = sorted(str(path) for path in ours if not _is_hidden(path))
     if not names:
         raise UserMistake(f"{where} holds no {', '.join(SUFFIXES)} file: name the manifest or its folder")
     if odd := next(filter(has_control, names), None):
         raise UserMistake(f"{odd!r:.200} in {where} has a control character in its name: rename it", "E_PATH")
     return names
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part[0] in "._" for part in path.parts)
