@@ -6,6 +6,7 @@ from dataclasses import dataclass
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_SIGNED = re.compile(r"[?&](x-amz-[a-z-]+|awsaccesskeyid|signature|sig|token)=", re.IGNORECASE)
 _MAX_SHOWN = 200
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
@@ -51,7 +52,8 @@ def shown(address: str) -> str:
     """The address for a message: short, on one line, without user name, password or query."""
     scheme = scheme_in(address)
     if not scheme:
-        return f"{address!r:.{_MAX_SHOWN}}"
+        plain = address.partition("?")[0] if has_signature(address) else address
+        return f"{plain!r:.{_MAX_SHOWN}}"
     rest = address[len(scheme) + 1 :]
     plain = re.split(r"[?#]", rest, maxsplit=1)[0]
     # A password may hold any character, so what is not surely plain is left out whole.
@@ -59,7 +61,7 @@ def shown(address: str) -> str:
         return f"'{scheme}:...'"
     if "@" in plain:
         plain = "//***@" + plain.rpartition("@")[2]
-    query = "?..." if len(plain) < len(rest) and re.search(r"[?#]", rest) else ""
+    query = "?..." if re.search(r"[?#]", rest) else ""
     return f"{f'{scheme}:{plain}'!r:.{_MAX_SHOWN}}{query}"
 
 
@@ -67,6 +69,11 @@ def has_login(address: str) -> bool:
     """Whether a user name or a password stands before the host or bucket."""
     _, slashes, rest = address.partition("://")
     return bool(scheme_in(address) and slashes and "@" in re.split(r"[/?#\\]", rest, maxsplit=1)[0])
+
+
+def has_signature(address: str) -> bool:
+    """Whether it is a presigned address: whoever reads it in a log could use it."""
+    return bool(_SIGNED.search(address))
 
 
 def has_control(address: str) -> bool:

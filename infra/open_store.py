@@ -5,7 +5,7 @@ from pathlib import Path
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
-from infra.address import WrongAddress, has_control, has_login, s3_place, scheme_in, shown
+from infra.address import WrongAddress, has_control, has_login, has_signature, s3_place, scheme_in, shown
 from infra.blob_key import KEY_RULE, checked_key
 from infra.folder_store import FolderStore
 
@@ -20,10 +20,10 @@ def open_store(address: str) -> BlobStore:
 def scheme_of(address: str) -> str:
     """`s3`, or nothing for a path; everything else is refused."""
     scheme = scheme_in(address)
-    if has_login(address):
+    if has_login(address) or has_signature(address):
         raise UserMistake(
-            f"{shown(address)} has a user name or a password in it: leave them out, S3 takes its credentials from "
-            "the environment or a profile",
+            f"{shown(address)} has a user name or a password or a signature in it: leave them out, S3 takes its "
+            "credentials from the environment or a profile",
             "E_URI",
         )
     # The address is not repeated: what follows the scheme may hold a password.

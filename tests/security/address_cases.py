@@ -1,4 +1,4 @@
-"""Kinds 50, 75 and 88 to 96: pictures that are not there, addresses that lead elsewhere, hosts that do not end."""
+"""Kinds 50, 75, 85 and 88 to 96: missing pictures, addresses that lead elsewhere, hosts that do not end."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 
 from infra.encoded_image import decoded_image
-from infra.open_manifest import open_manifest
+from infra.open_manifest import open_manifest, refuse_output_inside
 from infra.open_store import open_store
 from infra.picture_places import Pictures
 from infra.s3_store import S3Store
@@ -150,6 +150,15 @@ def _rows(number: int, code: str, named: Sequence[str]) -> list[Case]:
     return [_row(number, f"row-{place}", address, code) for place, address in enumerate(named)]
 
 
+def _a_folder(place: Path, random: Random) -> Path:
+    (place / "set").mkdir()
+    return place / "set"
+
+
+def _output_inside(manifest: Path) -> Outcome:
+    return refused(lambda: refuse_output_inside(str(manifest), f"{manifest}/out"), Level.START)
+
+
 def _link(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
@@ -166,6 +175,7 @@ CASES: list[Case] = [
     _manifest("manifest-is-a-device", _link),
     _manifest("manifest-is-a-link-to-nothing", lambda path: path.symlink_to(path.parent / "gone")),
     _manifest("manifest-is-a-link-in-a-circle", lambda path: path.symlink_to(path)),
+    Case(85, "output-inside-input", _a_folder, _output_inside, Level.START, "E_OUTPUT_EXISTS", "set/out"),
     _typed(88, "no-bucket", "s3://", place="names no bucket"),
     _typed(88, "no-bucket-but-a-key", "s3:///key", place="names no bucket"),
     _typed(88, "capitals", "s3://AB..c/set", place="lower case"),
@@ -243,6 +253,7 @@ CASES: list[Case] = [
     _typed(93, "login-in-an-address", "https://user:secret@host/set", place="user name or a password"),
     _typed(93, "login-before-a-bucket", "s3://user:secret@bucket/set", place="user name or a password"),
     _typed(93, "query-after-a-key", "s3://bucket//set?X-Amz-Signature=secret"),
+    _typed(93, "signature", "s3://bucket/set/m.parquet?X-Amz-Signature=secret", place="signature"),
     _row(93, "presigned", "https://bucket.example/1.png?X-Amz-Signature=secret#secret", "E_URI_FORBIDDEN"),
     _row(93, "login-of-a-picture", "https://user:secret@host.example/1.png", "E_URI_FORBIDDEN"),
     _row(93, "login-with-odd-signs", "https://us/er:sec?secret#ret@host.example/1.png", "E_URI_FORBIDDEN"),

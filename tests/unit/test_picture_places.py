@@ -8,9 +8,13 @@ import pytest
 from autosteer_core.errors import BadItem, UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.values import Item, Part, PartId
+from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.picture_places import PicturePlaces, Pictures
+from pipelines.job import Job
+from pipelines.settings import load_settings
+from pipelines.wiring import open_items
 
 ODD = [
     "a+b.png", "a b.png", "100%.png", "a%20b.png", "a%2Bb.png", "what?.png", "what?x=1.png", "#1.png", "a#b.png",
@@ -141,3 +145,21 @@ def test_the_answer_does_not_tell_whether_a_file_outside_exists(tmp_path: Path) 
             pictures.read(name)
         said.append(str(refusal.value).replace(name, "NAME"))
     assert len(set(said)) == 1
+
+
+def test_the_settings_reach_the_reader_and_belong_to_the_run(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.png").write_bytes(b"x")
+    (tmp_path / "m.jsonl").write_text('{"source-ref": "1.png"}\n{"source-ref": "https://host.example/1.png"}\n')
+    manifest, part = str(tmp_path / "m.jsonl"), Part(PartId("p"), "m.jsonl", 0, 2)
+    plain = load_settings()
+    declared = load_settings(picture_roots=str(tmp_path / "elsewhere"), fetch_hosts='["other.example"]')
+    assert codes(list(open_items(manifest, None, plain).items(part))) == ["E_IMAGE_NOT_FOUND", "E_URI_FORBIDDEN"]
+    found = list(open_items(manifest, None, declared).items(part))
+    assert codes(found) == [None, "E_URI_FORBIDDEN"]
+    assert found[1].flaw is not None and "not in the setting fetch_hosts" in found[1].flaw.message
+    jobs = [Job("audit", manifest, "out", each, ColumnMap(), False, {}, 1) for each in (plain, declared)]
+    assert [sorted({"picture_roots", "fetch_hosts"} & job.answer_settings.keys()) for job in jobs] == [
+        [],
+        ["fetch_hosts", "picture_roots"],
+    ]
