@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import boto3
 import pytest
 
 from autosteer_core.errors import BadItem, UserMistake
@@ -163,3 +164,25 @@ def test_the_settings_reach_the_reader_and_belong_to_the_run(tmp_path: Path) -> 
         [],
         ["fetch_hosts", "picture_roots"],
     ]
+
+
+def test_reading_needs_the_right_to_get_and_to_list_and_no_other(
+    s3_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rights of a role that only reads: nothing else is ever asked for."""
+    store = open_store(s3_address)
+    for place in ("set/1.png", "pictures/2.png"):
+        store.put(place, b"x")
+    asked: set[str] = set()
+    session = boto3.Session()
+    session.events.register("before-call.s3", lambda event_name, **_: asked.add(event_name.rpartition(".")[2]))
+    lines = [{"source-ref": name} for name in ("1.png", f"{s3_address}/pictures/2.png", "gone.png")]
+    store.put("set/m.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", session)
+    manifest = open_manifest(f"{s3_address}/set", places=PicturePlaces((f"{s3_address}/set", s3_address)))
+    manifest.files()
+    found = list(manifest.items(Part(PartId("p"), "m.jsonl", 0, 3)))
+
+    assert codes(found) == [None, None, "E_IMAGE_NOT_FOUND"]
+    assert asked == {"GetObject", "ListObjectsV2"}
