@@ -101,6 +101,10 @@ class BlobStore(Protocol):
         """The bytes; KeyError if there are none."""
         ...
 
+    def first_bytes(self, key: str, most: int) -> bytes:
+        """At most so many bytes from the start, however long the blob is; KeyError if there is none."""
+        ...
+
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys that start with the string `prefix`, in order."""
         ...

@@ -18,6 +18,7 @@ from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Part, QueueCounts, Verdict
 from infra.column_map import ColumnMap
+from infra.open_manifest import refuse_output_inside
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
@@ -106,7 +107,8 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         PartsBuried: parts were set aside after `max_failures` failures.
         KeyboardInterrupt: a person stopped it; what is committed stays.
     """
-    manifest = open_items(request.manifest, request.columns)
+    refuse_output_inside(request.manifest, request.out)
+    manifest = open_items(request.manifest, request.columns, request.settings)
     trust = trust_of(request.settings)
     bundle = BundleReader(trust)(request.settings.bundle)
     if request.kind == "generate":

@@ -54,7 +54,7 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     """
     refuse_another_bundle(request.out)
     signer = signer_of(request.settings)
-    reader = open_items(request.manifest, request.columns)
+    reader = open_items(request.manifest, request.columns, request.settings)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
     save_bundle(made.bundle, request.out, signer)
@@ -83,7 +83,11 @@ def _traffic(request: CalibrationRequest) -> list[Item]:
     """Rows that cannot be read tell nothing of the traffic that can."""
     if request.traffic is None:
         return []
-    return [item for item in all_items(open_items(request.traffic, request.columns)) if item.flaw is None]
+    return [
+        item
+        for item in all_items(open_items(request.traffic, request.columns, request.settings))
+        if item.flaw is None
+    ]
 
 
 def contents_hash(manifest: ManifestReader) -> str:

@@ -39,6 +39,7 @@ class Job:
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change rows, and so belong to the run's identity."""
         names = ["max_prompt_tokens", "rows_per_part", "dtype", "attn_implementation"]
+        names += [name for name in ("picture_roots", "fetch_hosts") if getattr(self.settings, name)]
         if self.settings.activations:
             names += ["activations"]
         if self.kind == "generate":

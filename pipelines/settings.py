@@ -43,6 +43,12 @@ StopString = Annotated[str, Field(min_length=1, max_length=256)]
 KeyText = Annotated[str, Field(min_length=1, max_length=4096)]
 Keys = Annotated[tuple[KeyText, ...], NoDecode, BeforeValidator(_listed), Field(max_length=64)]
 Texts = Annotated[tuple[StopString, ...], NoDecode, BeforeValidator(_listed), Field(max_length=16)]
+Places = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(max_length=64),
+]
 
 
 class Settings(BaseSettings):
@@ -109,6 +115,10 @@ class Settings(BaseSettings):
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
     activations: bool = Field(False, description="keep what the probe read of every row, for other probes to read")
     compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
+    picture_roots: Places = Field(
+        (), description="folders and s3:// prefixes that pictures may lie below; default: where the manifest lies"
+    )
+    fetch_hosts: Places = Field((), description="hosts that pictures are fetched from, for example img.example.com")
 
     trusted_keys: Keys = Field(
         (), description="whose bundles are served: a public key, a file of them, or a JSON list of both"

@@ -13,19 +13,22 @@ from infra.activation_files import activations_to_parquet
 from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
+from infra.picture_places import PicturePlaces
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.engines import build_auditor, build_engine
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import forget_model
+from pipelines.settings import Settings
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 from workers.patience import Patience
 
 
-def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
-    """The manifest at a file, a folder or an s3:// address."""
-    return open_manifest(address, columns or ColumnMap())
+def open_items(address: str, columns: ColumnMap | None = None, settings: Settings | None = None) -> ManifestReader:
+    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it."""
+    places = PicturePlaces(settings.picture_roots, settings.fetch_hosts) if settings else PicturePlaces()
+    return open_manifest(address, columns or ColumnMap(), places=places)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
@@ -36,7 +39,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         name=name,
         queue=queue,
         store=open_store(job.out),
-        manifest=open_items(job.manifest, job.columns),
+        manifest=open_items(job.manifest, job.columns, job.settings),
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,

@@ -80,7 +80,7 @@ def retry(
 
         autosteer retry runs/monday
 
-        autosteer retry runs/monday --errors E_OUT_OF_MEMORY,E_IMAGE_MISSING
+        autosteer retry runs/monday --errors E_OUT_OF_MEMORY,E_IMAGE_NOT_FOUND
 
     Rows that stay keep their verdicts; the old list of parts stays valid until the run is finished again.
     """

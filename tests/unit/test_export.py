@@ -23,7 +23,7 @@ from pipelines.export import export
 VERDICTS = [
     Verdict("a", 0, Action.ANSWER, 0.1, answer="naïve\u2028日本語", finish_reason="length", threshold=0.5),
     Verdict("b", 1, Action.REFUSE, 0.9, answer="I cannot help.", finish_reason="stop", gate_open=True),
-    Verdict("c", 2, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_MISSING", "line 3: no such file")),
+    Verdict("c", 2, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_NOT_FOUND", "line 3: no such file")),
     Verdict("d", 3, Action.REVIEW, math.nan, flaw=Flaw("E_RISK_NAN", "the risk is not a number")),
     Verdict("e", 4, Action.REVIEW, 0.5),
     Verdict("f", 5, Action.ANSWER, 0.2, answer="yes", finish_reason="stop", beside={"next": Reading(0.3, False)}),
@@ -85,7 +85,7 @@ def test_errors_and_reviews_have_a_code_and_no_response(tmp_path: Path) -> None:
     export(finished(tmp_path / "out"), "openai-batch", tmp_path / "to")
     found = lines(tmp_path / "to" / "errors.jsonl")
     assert [line["response"] for line in found] == [None] * 3
-    assert [line["error"]["code"] for line in found] == ["E_IMAGE_MISSING", "E_RISK_NAN", "E_REVIEW"]
+    assert [line["error"]["code"] for line in found] == ["E_IMAGE_NOT_FOUND", "E_RISK_NAN", "E_REVIEW"]
     assert found[0]["error"]["message"] == "line 3: no such file"
     assert "person" in found[2]["error"]["message"]
 
