@@ -29,7 +29,7 @@ def header_only_png(width: int, height: int) -> bytes:
         (b"", "E_IMAGE_EMPTY"),
         (b"<!DOCTYPE html><html>", "E_IMAGE_FORMAT"),
         (b"GIF89a" + bytes(40), "E_IMAGE_FORMAT"),
-        (png()[:60], "E_IMAGE_CORRUPT"),
+        (png()[:60], "E_IMAGE_TRUNCATED"),
         (header_only_png(100_000, 100_000), "E_IMAGE_TOO_LARGE"),
         (header_only_png(12_000, 12_000), "E_IMAGE_TOO_LARGE"),
         (header_only_png(1, 200_000), "E_IMAGE_ASPECT"),
