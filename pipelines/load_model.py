@@ -26,6 +26,7 @@ from autosteer_core.errors import UserMistake, first_line
 from autosteer_core.values import Item
 from pipelines.packed_weights import pack_only_what_fits
 from pipelines.settings import Settings
+from workers.decoder_process import DecoderProcess
 
 # Code from a checkpoint is never run, and weights are never unpickled.
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
@@ -76,7 +77,9 @@ def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> 
         processor, model = family.load_processor(source), build(auto_class, config)
     except (OSError, ValueError, ImportError) as error:
         raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {first_line(error)}") from error
-    return _checked(source, family(model, processor, settings.max_prompt_tokens))
+    backbone = family(model, processor, settings.max_prompt_tokens)
+    backbone.decoder = DecoderProcess()
+    return _checked(source, backbone)
 
 
 def _family(source: str, config: Any) -> type[ChatBackbone]:

@@ -18,7 +18,9 @@ from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
 
 # On another machine, with more memory, or once a missing picture is in its place, the same item may be answered.
-TRANSIENT = frozenset({"E_ENCODER_DIED", "E_IMAGE_MISSING", "E_OUT_OF_MEMORY", "E_POISONED", "E_SET_ASIDE"})
+TRANSIENT = frozenset(
+    {"E_DECODER_DIED", "E_ENCODER_DIED", "E_IMAGE_MISSING", "E_OUT_OF_MEMORY", "E_POISONED", "E_SET_ASIDE"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,30 @@
+"""Frames on a socket between processes: eight bytes of length, and then so many bytes."""
+
+import struct
+from socket import socket
+
+LENGTH = struct.Struct("!Q")
+
+
+def send_frame(line: socket, data: bytes) -> None:
+    """All of it; raises OSError if the other end is gone or does not listen in time."""
+    line.sendall(LENGTH.pack(len(data)))
+    line.sendall(data)
+
+
+def receive_frame(line: socket) -> bytearray:
+    """The next frame; raises EOFError if the other end is gone, TimeoutError if it is silent for too long."""
+    (length,) = LENGTH.unpack(receive_exactly(line, LENGTH.size))
+    return receive_exactly(line, length)
+
+
+def receive_exactly(line: socket, length: int) -> bytearray:
+    """So many bytes; raises as `receive_frame`."""
+    data = bytearray(length)
+    missing = memoryview(data)
+    while missing:
+        count = line.recv_into(missing)
+        if not count:
+            raise EOFError
+        missing = missing[count:]
+    return data
