@@ -3,7 +3,6 @@
 Loads the standard library and Pillow, nothing else. The line to the worker is its standard input, both ways.
 """
 
-import gc
 import io
 import json
 import os
@@ -27,17 +26,16 @@ _LENGTH = struct.Struct("!Q")
 _STRIP_PIXELS = 1_000_000
 
 
-def main(decode: Decode = decode_picture) -> None:
-    """Serve until the line ends."""
-    _load_all_of_pillow(decode)
+def main(decode: Decode = decode_picture, cpu_seconds: float = CPU_SECONDS) -> None:
+    """Serve until the line ends; a picture that computes for longer ends the process."""
+    _load_all_of_pillow()
     walls = enter()
     _send(json.dumps({"walls": walls}).encode())
     while (data := _receive()) is not None:
-        _answer(decode, data)
-        gc.collect()
+        _answer(decode, data, cpu_seconds)
 
 
-def _load_all_of_pillow(decode: Decode) -> None:
+def _load_all_of_pillow() -> None:
     """Now: later no file can be opened. A Pillow that lacks a format fails here, before the first picture."""
     for form in ("PNG", "JPEG", "WEBP"):
         file = io.BytesIO()
@@ -50,8 +48,8 @@ def _load_all_of_pillow(decode: Decode) -> None:
                 continue
 
 
-def _answer(decode: Decode, data: bytes) -> None:
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal kills
+def _answer(decode: Decode, data: bytes, cpu_seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)  # its signal kills
     try:
         picture = decode(data)
     except BadItem as error:

@@ -96,7 +96,7 @@ class ChatBackbone:
         """Spliced by ids: template pieces may hold control tokens, the user's text never does.
 
         Raises:
-            BadItem: an image cannot be decoded, there are more than the template shows (E_IMAGE_COUNT), the text makes
+            BadItem: an image cannot be decoded, there are more than the template shows (E_IMAGE_COUNT), the text has
                 a control token (E_PLACEHOLDER), the pictures alone (E_IMAGE_TOKENS) or all of the prompt
                 (E_TEXT_TOO_LONG) have more than `max_prompt_tokens`, or the prompt leaves no room for an answer in
                 the model's context (E_CONTEXT).
