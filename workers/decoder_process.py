@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import autosteer_core
 import workers
 from autosteer_core.errors import BadItem, TryAgain
 from autosteer_core.pictures import LIMITS, check_length
-from workers.decoding_frames import LENGTH, receive_exactly, send_frame
+from workers.decoding_frames import LENGTH, send_frame
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ class DecoderPatience:
     pictures: int = 1000
 
 
+class _Untrue(Exception):
+    """The process says what none of ours would say: somebody else speaks."""
+
+
 @dataclass(slots=True)
 class _Child:
     """A process that runs, our end of its line, and how much it has done."""
@@ -51,6 +56,24 @@ class _Child:
     process: subprocess.Popen[bytes]
     line: socket.socket
     pictures: int = 0
+    deadline: float = 0.0
+
+    def wait_until(self, seconds: float) -> None:
+        """From now, for all that is sent and received until it is called again."""
+        self.deadline = time.monotonic() + seconds
+        self.line.settimeout(seconds)
+
+    def receive(self, length: int) -> bytearray:
+        """So many bytes; raises EOFError, or TimeoutError however many came: one that drips is silent too."""
+        data = bytearray(length)
+        missing = memoryview(data)
+        while missing:
+            self.line.settimeout(max(0.001, self.deadline - time.monotonic()))
+            count = self.line.recv_into(missing)
+            if not count:
+                raise EOFError
+            missing = missing[count:]
+        return data
 
     def end(self) -> None:
         """Kill it; safe to call twice."""
@@ -94,6 +117,9 @@ class DecoderProcess:
         with self._lock:
             try:
                 return self._ask(data)
+            except _Untrue:
+                _end(self._running)
+                raise self._died("said what it should not") from None
             except TimeoutError:
                 _end(self._running)
                 raise self._died(f"stood still for {self._patience.picture:g} s") from None
@@ -104,12 +130,13 @@ class DecoderProcess:
     def _ask(self, data: bytes) -> Image.Image:
         child = self._child()
         child.pictures += 1
+        child.wait_until(self._patience.picture)
         send_frame(child.line, data)
-        head = _head(child.line)
+        head = _head(child)
         if "code" in head:
             raise BadItem(*_flaw(head))
         width, height = _size(head)
-        pixels = receive_exactly(child.line, width * height * 3)
+        pixels = child.receive(width * height * 3)
         return Image.frombytes("RGB", (width, height), pixels)
 
     def _died(self, how: str) -> BadItem:
@@ -143,17 +170,17 @@ class DecoderProcess:
     def _start(self) -> None:
         line, theirs = socket.socketpair()
         with theirs:
-            self._running.append(_Child(self._program(theirs), line))
-        line.settimeout(self._patience.start)
+            child = _Child(self._program(theirs), line)
+        self._running.append(child)
+        child.wait_until(self._patience.start)
         try:
-            walls = _head(line).get("walls")
-        except (EOFError, OSError) as error:
+            walls = _head(child).get("walls")
+        except (EOFError, OSError, _Untrue) as error:
             how = _how_it_ended(self._running)
             raise TryAgain(
                 f"the process that decodes pictures {how} while it started: see the worker's log"
             ) from error
         _tell(walls)
-        line.settimeout(self._patience.picture)
 
 
 def _environment() -> dict[str, str]:
@@ -170,7 +197,7 @@ def _end(running: list[_Child]) -> None:
 
 
 def _how_it_ended(running: list[_Child]) -> str:
-    """With the number that the system gives; it is dead, or says what it should not and is killed for that."""
+    """With the number that the system gives; one that only let go of its line is killed."""
     if not running:
         return "ended"
     process = running[0].process
@@ -179,20 +206,20 @@ def _how_it_ended(running: list[_Child]) -> str:
     code = process.poll()
     _end(running)
     if code is None:
-        return "said what it should not"
+        return "let go of its line"
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-def _head(line: socket.socket) -> dict[str, Any]:
-    (length,) = LENGTH.unpack(receive_exactly(line, LENGTH.size))
+def _head(child: _Child) -> dict[str, Any]:
+    (length,) = LENGTH.unpack(child.receive(LENGTH.size))
     if length > _MOST_HEAD:
-        raise EOFError
+        raise _Untrue
     try:
-        head = json.loads(receive_exactly(line, length))
+        head = json.loads(child.receive(length))
     except (ValueError, RecursionError) as error:
-        raise EOFError from error
+        raise _Untrue from error
     if not isinstance(head, dict):
-        raise EOFError
+        raise _Untrue
     return head
 
 
@@ -200,9 +227,9 @@ def _flaw(head: Mapping[str, Any]) -> tuple[str, str]:
     """Of one of our own codes, in one line that can be printed: a process that was taken over may say anything."""
     code, message = head.get("code"), head.get("message")
     if not (isinstance(code, str) and isinstance(message, str)):
-        raise EOFError
+        raise _Untrue
     if not (code.startswith("E_IMAGE_") and code.isascii() and code.replace("_", "").isalpha() and code.isupper()):
-        raise EOFError
+        raise _Untrue
     return code, "".join(each if each.isprintable() else "?" for each in message[:_MOST_MESSAGE])
 
 
@@ -210,7 +237,7 @@ def _size(head: Mapping[str, Any]) -> tuple[int, int]:
     match head.get("size"):
         case [int(width), int(height)] if width > 0 and height > 0 and width * height <= LIMITS.max_pixels:
             return width, height
-    raise EOFError
+    raise _Untrue
 
 
 def _tell(walls: object) -> None:

@@ -14,12 +14,11 @@ def send_frame(line: socket, data: bytes) -> None:
 
 def receive_frame(line: socket) -> bytearray:
     """The next frame; raises EOFError if the other end is gone, TimeoutError if it is silent for too long."""
-    (length,) = LENGTH.unpack(receive_exactly(line, LENGTH.size))
-    return receive_exactly(line, length)
+    (length,) = LENGTH.unpack(_exactly(line, LENGTH.size))
+    return _exactly(line, length)
 
 
-def receive_exactly(line: socket, length: int) -> bytearray:
-    """So many bytes; raises as `receive_frame`."""
+def _exactly(line: socket, length: int) -> bytearray:
     data = bytearray(length)
     missing = memoryview(data)
     while missing:

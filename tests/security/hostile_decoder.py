@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,15 @@ def _send_half_and_go() -> None:
     os._exit(0)
 
 
+def _drip() -> None:
+    _say(json.dumps({"size": [40, 40]}).encode())
+    never = threading.Lock()
+    never.acquire()
+    while True:
+        never.acquire(timeout=0.1)
+        os.write(decoder_child.LINE, b"a")
+
+
 def _stand_still() -> None:
     os.read(decoder_child.LINE, 1)
 
@@ -131,6 +141,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "long head": _claim_a_long_head,
     "lie": _lie_about_the_code,
     "half": _send_half_and_go,
+    "drip": _drip,
     "still": _stand_still,
     "break out": _break_out,
     "sleep": lambda: time.sleep(3600),
