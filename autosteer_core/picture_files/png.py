@@ -8,6 +8,7 @@ from typing import NamedTuple
 from autosteer_core.errors import BadItem
 from autosteer_core.picture_files.exif import UPRIGHT, orientation
 from autosteer_core.picture_files.flaws import animated, corrupt, metadata, truncated
+from autosteer_core.picture_files.png_rows import has_all_rows
 from autosteer_core.picture_files.still import MOST_PIECES, Still, joined
 
 NAME = "PNG"
@@ -15,6 +16,7 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 
 _KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _HEAD = struct.Struct(">I4s")
+_HEADER = slice(16, 29)
 _AROUND = 12  # length, name and checksum
 # All compressed texts and profiles of a file together. A real profile is below 4 MiB, a real text far below.
 _MOST_INFLATED = 8 * 2**20
@@ -40,17 +42,28 @@ def size(data: bytes) -> tuple[int, int]:
 
 def still(data: bytes) -> Still:
     """The file without metadata; raises BadItem if it is damaged, cut off, animated or hides a bomb."""
-    kept, turned, budget = [(0, len(MAGIC))], UPRIGHT, _MOST_INFLATED
+    kept, turned, budget, rows = [(0, len(MAGIC))], UPRIGHT, _MOST_INFLATED, list[memoryview]()
     for number, chunk in enumerate(_chunks(data)):
         if number > MOST_PIECES:
             raise metadata(NAME, f"has more than {MOST_PIECES:,} chunks")
         if chunk.name in _KEPT:
             kept.append((chunk.start, chunk.end))
+            rows += [chunk.body] if chunk.name == b"IDAT" else []
         elif chunk.name == b"eXIf":
             turned = orientation(bytes(chunk.body))
         else:
             budget -= _look_at(chunk, budget)
+    _check_rows(data[_HEADER], rows)
     return Still(joined(data, kept), turned)
+
+
+def _check_rows(header: bytes, rows: list[memoryview]) -> None:
+    try:
+        whole = has_all_rows(header, rows)
+    except zlib.error as error:
+        raise corrupt(NAME, f"its pixels cannot be inflated ({error})") from error
+    if not whole:
+        raise truncated(NAME, "in its pixels, although its last chunk is there")
 
 
 def _chunks(data: bytes) -> Iterator[Chunk]:

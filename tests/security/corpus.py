@@ -1,6 +1,6 @@
 """All cases of all kinds."""
 
-from tests.security import setting_cases
+from tests.security import picture_cases, setting_cases
 from tests.security.case import Case
 
-CASES: list[Case] = [*setting_cases.CASES]
+CASES: list[Case] = [*picture_cases.CASES, *setting_cases.CASES]
