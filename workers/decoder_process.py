@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,8 @@ COMMAND = ("-m", "workers.decoder_child")
 
 _MOST_HEAD = 4096
 _MOST_MESSAGE = 500
+# No picture does that: when memory is short, the kernel kills whoever is at hand. So it is asked a second time.
+_KILLED = f"was killed by signal {signal.SIGKILL}"
 _WALLS = ("limits", "network", "calls")
 
 
@@ -115,17 +118,25 @@ class DecoderProcess:
         """
         check_length(data)
         with self._lock:
-            try:
-                return self._ask(data)
-            except _Untrue:
-                _end(self._running)
-                raise self._died("said what it should not") from None
-            except TimeoutError:
-                _end(self._running)
-                raise self._died(f"stood still for {self._patience.picture:g} s") from None
-            except (EOFError, OSError):
-                how = _how_it_ended(self._running)
-                raise self._died(how) from None
+            found = self._attempt(data)
+            if found == _KILLED:
+                found = self._attempt(data)
+        if isinstance(found, str):
+            raise self._died(found)
+        return found
+
+    def _attempt(self, data: bytes) -> Image.Image | str:
+        """The picture, or how the process came to its end."""
+        try:
+            return self._ask(data)
+        except _Untrue:
+            how = "said what it should not"
+        except TimeoutError:
+            how = f"stood still for {self._patience.picture:g} s"
+        except (EOFError, OSError):
+            return _how_it_ended(self._running)
+        _end(self._running)
+        return how
 
     def _ask(self, data: bytes) -> Image.Image:
         child = self._child()

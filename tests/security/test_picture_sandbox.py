@@ -2,10 +2,14 @@
 
 import os
 import resource
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from threading import Timer
 
 import psutil
 import pytest
@@ -119,6 +123,46 @@ def test_the_same_deeds_succeed_outside_so_that_the_walls_are_what_stops_them() 
     if child == 0:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_decoder_killed_from_outside_is_asked_a_second_time() -> None:
+    decoder = hostile(wall_seconds=1.0)
+    decoder.decode(GOOD)
+    first = decoder.pid
+    assert first is not None
+    killer = Timer(0.2, os.kill, (first, signal.SIGKILL))
+    killer.start()
+
+    with pytest.raises(BadItem, match="stood still for 1 s"):  # the second time
+        decoder.decode(crafted("still"))
+    killer.join()
+
+
+WORKER = """
+from tests.security.test_picture_sandbox import GOOD, crafted, hostile
+
+decoder = hostile(cpu_seconds=600, wall_seconds=600)
+decoder.decode(GOOD)
+print(decoder.pid, flush=True)
+decoder.decode(crafted("spin"))
+"""
+
+
+def test_a_decoder_ends_with_its_worker_even_while_it_spins() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert worker.stdout is not None
+    decoder = psutil.Process(int(worker.stdout.readline()))
+    while decoder.cpu_times().user < 0.3:
+        time.sleep(0.02)
+
+    worker.kill()
+    worker.communicate(timeout=20)
+
+    _, alive = psutil.wait_procs([decoder], timeout=5)
+    assert not alive
 
 
 def test_the_real_decoder_stands_behind_all_walls_and_sees_no_environment() -> None:
