@@ -28,6 +28,7 @@ from autosteer_core.values import Item
 from pipelines.model_files import CODE, refuse_code
 from pipelines.packed_weights import pack_only_what_fits
 from pipelines.settings import Settings
+from workers.decoder_process import DecoderProcess
 
 # Code from a checkpoint is never run, and weights are never unpickled.
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
@@ -84,7 +85,9 @@ def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> 
     except (OSError, ValueError, ImportError) as error:
         raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {first_line(error)}") from error
     refuse_code(source)  # again, because only now what had to be downloaded is there
-    return _checked(source, family(model, processor, settings.max_prompt_tokens))
+    backbone = family(model, processor, settings.max_prompt_tokens)
+    backbone.decoder = DecoderProcess()
+    return _checked(source, backbone)
 
 
 def _family(source: str, config: Any) -> type[ChatBackbone]:

@@ -20,6 +20,7 @@ from pipelines.queue_files import known_queue
 # On another machine, with more memory, or once a missing picture is in its place, the same item may be answered.
 TRANSIENT = frozenset(
     {
+        "E_DECODER_DIED",
         "E_ENCODER_DIED",
         "E_FETCH_FAILED",
         "E_FETCH_TIME",

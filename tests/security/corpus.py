@@ -1,6 +1,6 @@
 """All cases of all kinds."""
 
-from tests.security import address_cases, bundle_cases, setting_cases
+from tests.security import address_cases, bundle_cases, picture_cases, setting_cases
 from tests.security.case import Case
 
-CASES: list[Case] = [*bundle_cases.CASES, *setting_cases.CASES, *address_cases.CASES]
+CASES: list[Case] = [*picture_cases.CASES, *bundle_cases.CASES, *setting_cases.CASES, *address_cases.CASES]
