@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from autosteer_core.bundle import Bundle
 from autosteer_core.values import Verdict
+from pipelines.page import page
 from pipelines.summary import Summary
 
 BARS = 20
@@ -14,20 +13,17 @@ EXAMPLES = 40
 
 
 def report_html(summary: Summary, bundle: Bundle) -> bytes:
-    """Every value is escaped by the template engine; a strict CSP forbids scripts and all loading."""
-    environment = Environment(
-        loader=PackageLoader("pipelines"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(
-        summary=summary,
-        run=summary.finished.run,
-        bundle=bundle,
-        histogram=_histogram(summary.finished.verdicts),
-        layers=_layers(bundle),
-        examples=_examples(summary.finished.verdicts),
-        total=summary.finished.run.rows,
-    )
-    return page.encode()
+    """Every value is escaped; the page's policy forbids scripts and all loading."""
+    values = {
+        "summary": summary,
+        "run": summary.finished.run,
+        "bundle": bundle,
+        "histogram": _histogram(summary.finished.verdicts),
+        "layers": _layers(bundle),
+        "examples": _examples(summary.finished.verdicts),
+        "total": summary.finished.run.rows,
+    }
+    return page("report", values)
 
 
 def _histogram(verdicts: Sequence[Verdict]) -> list[tuple[str, list[int]]]:
