@@ -1,26 +1,22 @@
 """The run as one self-contained HTML page: opens offline, runs no script, shows no picture."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from autosteer_core.bundle import Bundle
+from pipelines.page import page
 from pipelines.summary import Summary
 
 
 def report_html(summary: Summary, bundle: Bundle) -> bytes:
-    """Every value is escaped by the template engine; a strict CSP forbids scripts and all loading."""
-    environment = Environment(
-        loader=PackageLoader("pipelines"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(
-        summary=summary,
-        run=summary.finished.run,
-        bundle=bundle,
-        histogram=summary.histogram,
-        layers=_layers(bundle),
-        examples=summary.examples,
-        total=summary.finished.run.rows,
-    )
-    return page.encode()
+    """Every value is escaped; the page's policy forbids scripts and all loading."""
+    values = {
+        "summary": summary,
+        "run": summary.finished.run,
+        "bundle": bundle,
+        "histogram": summary.histogram,
+        "layers": _layers(bundle),
+        "examples": summary.examples,
+        "total": summary.finished.run.rows,
+    }
+    return page("report", values)
 
 
 def _layers(bundle: Bundle) -> list[tuple[int, float, float]]:

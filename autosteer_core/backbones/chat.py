@@ -179,7 +179,7 @@ class ChatBackbone:
 
     def _check(self, ids: list[int], front: list[int]) -> None:
         if ids.count(self.image_token_id) != front.count(self.image_token_id):
-            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens")
+            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens", "text")
         self._check_length(len(ids), ids.count(self.image_token_id))
 
     def _check_length(self, tokens: int, pictures: int) -> None:
@@ -194,6 +194,7 @@ class ChatBackbone:
                 "E_TEXT_TOO_LONG",
                 f"the prompt has {tokens} tokens, {pictures} of them pictures, "
                 f"at most {self.max_prompt_tokens} allowed: shorten the item or raise max_prompt_tokens",
+                "text",
             )
         check_context(tokens, 1, self.context_tokens)
 

@@ -61,7 +61,7 @@ def calibrate(
                      **made.bundle.report})  # fmt: skip
     else:
         console.print(bundle_table(made.bundle))
-        console.print(f"bundle written to {made.address}", highlight=False)
+        console.say(f"bundle written to {made.address}")
 
 
 def evaluate(
@@ -111,4 +111,4 @@ def evaluate(
     for table in [*evaluation_tables(found), cost_table(found, settings)]:
         console.print(table)
     rows = f"{len(found.questions)} rows measured, {found.unreadable} more unreadable"
-    console.print(f"{rows}: evaluation.json and evaluation.html are in {out}", highlight=False, markup=False)
+    console.say(f"{rows}: evaluation.json and evaluation.html are in {out}")

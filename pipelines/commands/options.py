@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from autosteer_core.errors import UserMistake
 from infra.column_map import ColumnMap
 from pipelines.settings import Settings, load_settings
+from pipelines.terminal import Terminal
 
 # Tables need about 110 columns; a file or a pipe has no width of its own.
-console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+console = Terminal(stderr=True, width=None if sys.stderr.isatty() else 120)
 
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 

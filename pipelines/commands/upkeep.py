@@ -60,7 +60,7 @@ def verify(
     else:
         console.print(verified_table(found))
         for line in lines(found):
-            console.print(line, style="red", highlight=False, markup=False)
+            console.say(line, "red")
     if found.violations:
         raise typer.Exit(OUR_MISTAKE)
 
@@ -92,7 +92,7 @@ def retry(
         print_json({"rows": found.rows, "parts": found.parts})
         return
     again = "repeat the run's command to do them" if found.rows or found.parts else "nothing is to be done again"
-    console.print(f"{found.rows} rows and {found.parts} parts that were set aside: {again}", highlight=False)
+    console.say(f"{found.rows} rows and {found.parts} parts that were set aside: {again}")
 
 
 def bury(
@@ -118,10 +118,7 @@ def bury(
     if as_json:
         print_json({"rows": found.rows, "parts": found.parts})
         return
-    console.print(
-        f"{found.rows} rows of {found.parts} parts are errors now: repeat the run's command to finish it",
-        highlight=False,
-    )
+    console.say(f"{found.rows} rows of {found.parts} parts are errors now: repeat the run's command to finish it")
 
 
 def clean(
@@ -149,7 +146,7 @@ def clean(
     if as_json:
         print_json({"removed": 0 if dry_run else count, "found": count})
         return
-    console.print(f"{count} leftovers {'found' if dry_run else 'removed'}", highlight=False)
+    console.say(f"{count} leftovers {'found' if dry_run else 'removed'}")
 
 
 def export(
@@ -176,4 +173,4 @@ def export(
         print_json({"folder": made.folder, "lines": made.lines})
         return
     said = ", ".join(f"{name} ({lines} lines)" for name, lines in made.lines.items())
-    console.print(f"{said} written to {made.folder}", highlight=False, markup=False)
+    console.say(f"{said} written to {made.folder}")
