@@ -164,7 +164,7 @@ def _link(path: Path) -> None:
 
 
 CASES: list[Case] = [
-    _row(50, "gone", "pictures/gone.png", "E_IMAGE_NOT_FOUND"),
+    _row(50, "no-such-path", "pictures/gone.png", "E_IMAGE_NOT_FOUND"),
     _row(50, "folder", "pictures", "E_IMAGE_NOT_FOUND"),
     _row(50, "pipe", "pipe.png", "E_IMAGE_NOT_FOUND"),
     _row(50, "link-to-nothing", "nowhere.png", "E_IMAGE_NOT_FOUND"),

@@ -64,7 +64,7 @@ def reply(body: bytes, *headers: str, status: str = "200 OK", length: int | None
     said = len(body) if length is None else length
 
     def answer(wire: socket, over: Event) -> None:
-        lines = [f"HTTP/1.1 {status}", f"Content-Length: {said}", *headers, "", ""]
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {said}", "Connection: close", *headers, "", ""]
         wire.sendall("\r\n".join(lines).encode("latin-1") + body)
 
     return answer
