@@ -11,10 +11,18 @@ import psutil
 import pytest
 import ray
 
+from tests.grpc_status import grpc_status
 from workers.local_ray import local_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+OK, NO_SUCH_METHOD, NOT_AUTHENTICATED = 0, 12, 16
+SERVED = [
+    "/ray.rpc.NodeInfoGcsService/CheckAlive",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+]
 JOIN = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('JOINED')"
 
 
@@ -43,16 +51,30 @@ def test_no_server_of_it_listens_where_another_machine_could_reach_it(head: str)
     assert {address for address, _ in found} == {"127.0.0.1"}
 
 
-def test_no_http_port_answers_without_the_token(head: str) -> None:
-    for address, port in listening(head):
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            assert connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED
-        except (http.client.HTTPException, OSError):
-            continue  # it speaks gRPC
-        finally:
-            connection.close()
+def test_every_port_answers_only_whoever_has_the_token(head: str) -> None:
+    """Each serves one of these methods, or HTTP: a new Ray that opens another kind of port fails here."""
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
+    over_http = 0
+    for port in listening(head):
+        without, wrong, right = (
+            {grpc_status(port, each, said) for each in SERVED} for said in (None, "0" * 64, token)
+        )
+        if without == {None}:
+            over_http += 1
+            assert http_status(port) == http.HTTPStatus.UNAUTHORIZED, port
+            continue
+        assert without == wrong == {NO_SUCH_METHOD, NOT_AUTHENTICATED}, port
+        assert right == {NO_SUCH_METHOD, OK}, port
+    assert over_http >= 1
+
+
+def http_status(port: tuple[str, int]) -> int:
+    connection = http.client.HTTPConnection(*port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("mode", ["token", "disabled"])

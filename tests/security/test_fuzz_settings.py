@@ -83,9 +83,7 @@ def mutated(data: bytes, luck: Random) -> bytes:
         at = luck.randrange(len(made) + 1)
         match luck.randrange(4):
             case 0:
-                made[at:at] = luck.choice(
-                    [b"\x00", b"\xff", b"[", b"{", b"'", b"&a ", b"*a ", b"!!python/name:os ", b"\n"]
-                )
+                made[at:at] = luck.choice(PIECES)
             case 1:
                 del made[at : at + luck.randint(1, 5)]
             case 2:
