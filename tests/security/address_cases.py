@@ -143,7 +143,7 @@ def _large_data() -> Case:
     def feed(_: object) -> Outcome:
         return refused(lambda: decoded_image("data:image/png;base64," + "A" * 45_000_000), Level.ROW)
 
-    return Case(92, "data-45-MB", _nothing, feed, Level.ROW, "E_IMAGE_TOO_LARGE", "bytes")
+    return Case(92, "data-45-MB", _nothing, feed, Level.ROW, "E_IMAGE_BYTES", "bytes")
 
 
 def _rows(number: int, code: str, named: Sequence[str]) -> list[Case]:
