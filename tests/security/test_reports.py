@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autosteer_core.audit_log import Head
 from autosteer_core.bundle import Bundle
 from autosteer_core.run import Run
 from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
@@ -51,7 +52,7 @@ def run_report(bundle: Bundle, attack: str) -> bytes:
         Verdict("b", 1, Action.ERROR, float("nan"), flaw=Flaw("E_IMAGE_EMPTY", attack, attack)),
     ]
     run = Run("generate", attack, [(attack, 2, "")], attack, {})
-    summary = summarise(Finished(run, bundle, MemoryStore(), False, [], rows))
+    summary = summarise(Finished(run, bundle, MemoryStore(), False, [], rows, Head(2, "0" * 64)))
     return report_html(summary, bundle)
 
 
