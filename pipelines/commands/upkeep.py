@@ -152,10 +152,10 @@ def clean(
 def export(
     out: Annotated[str, typer.Argument(help="output of a finished generate or audit run")],
     to: Annotated[Path, typer.Option(help="folder for the files; older ones of the same names are replaced")],
-    form: Annotated[str, typer.Option("--format", help="openai-batch or jsonl")] = "openai-batch",
+    form: Annotated[str, typer.Option("--format", help="openai-batch, jsonl or csv")] = "openai-batch",
     as_json: Json = False,
 ) -> None:
-    """Write a finished run's rows as OpenAI-batch output and error files, or as JSON lines.
+    """Write a finished run's rows as OpenAI-batch output and error files, JSON lines or CSV.
 
     Refusals are outputs with `finish_reason` content_filter and the text in `refusal`; rows to review and rows that
     could not be answered are in the error file with a code.
@@ -165,6 +165,8 @@ def export(
         autosteer export runs/monday --format openai-batch --to exports/monday
 
         autosteer export s3://bucket/audit --format jsonl --to exports/audit
+
+    In CSV a text that a spreadsheet would run, or that begins with ', has a ' in front.
     """
     from pipelines.export import export as export_run
 
