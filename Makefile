@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evaluate chameleon test tour chaos security check bench clean
+.PHONY: help demo evaluate chameleon test tour chaos security check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ check: $(VENV)/.dev ## format, lint, layers, types
 
 bench: $(VENV)/.dev ## measure against plain generate, continuous batching, the released form; writes tests/bench/results (BENCH_SCALE=0.1: quick)
 	$(BIN)/python -m pytest tests/bench -s --timeout 3600
+
+lock: ## write requirements.lock with hashes, and sbom.json, from pyproject and constraints
+	PYTHON=$(PYTHON) .ci/lock
 
 clean: ## remove the virtual environment and demo runs
 	rm -rf $(VENV) runs

@@ -2,25 +2,24 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
+from autosteer_core.backbones.base import Backbone
+from autosteer_core.bundle_card import FORMAT
+from autosteer_core.bundle_names import CARD, WEIGHTS
+from autosteer_core.bundle_tensors import HEAD, LOOK, PROBE
 from autosteer_core.errors import BundleRefused
-from autosteer_core.guarantee import Bounds, Guarantee
+from autosteer_core.guarantee import Guarantee
 from autosteer_core.probe import Probe
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import SecondLook
-from autosteer_core.values import BundleId, Fingerprint, GateAction, Modality, Pooling, Site
-
-FORMAT = 2
-PROBE, HEAD, LOOK = "probe.", "head.", "second_look."
+from autosteer_core.values import BundleId, Fingerprint, Modality, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,29 @@ class Bundle:
     @property
     def bundle_id(self) -> BundleId:
         """First 16 hex digits of the card's SHA-256; the card holds the weights' SHA-256."""
-        return BundleId(hashlib.sha256(to_files(self)["card.json"]).hexdigest()[:16])
+        return BundleId(hashlib.sha256(to_files(self)[CARD]).hexdigest()[:16])
 
     def require(self, fingerprint: Fingerprint) -> None:
         """Raise BundleRefused unless the bundle was fitted on exactly this model, processor and dtype."""
         if self.fingerprint != fingerprint:
             raise BundleRefused(
                 f"the bundle was fitted on model {self.fingerprint[:12]}, the loaded model is "
-                f"{fingerprint[:12]}: name the right model, or run `autosteer calibrate` for this one"
+                f"{fingerprint[:12]}: name the right model, or run `autosteer calibrate` for this one",
+                "E_ARTIFACT_BASE",
+            )
+
+    def require_model(self, backbone: Backbone) -> None:
+        """Raise BundleRefused unless the loaded model is the bundle's, and has the layers and width that it names.
+
+        The fingerprint says whose bundle it is by its own account; the rest is what a forward pass would stumble on.
+        """
+        self.require(backbone.fingerprint)
+        width, deepest = backbone.model.config.get_text_config().hidden_size, len(backbone.blocks)
+        if len(self.head.down) != width or max(self.layers) > deepest:
+            raise BundleRefused(
+                f"the bundle reads layer {max(self.layers)} of width {len(self.head.down)}, the loaded model has "
+                f"{deepest} layers of width {width}: run `autosteer calibrate` for this model",
+                "E_ARTIFACT_SHAPE",
             )
 
     def to(self, device: torch.device | str) -> "Bundle":
@@ -77,7 +91,7 @@ class Bundle:
 
 
 def to_files(bundle: Bundle) -> dict[str, bytes]:
-    """`weights.safetensors` and `card.json`; equal bundles give equal bytes."""
+    """The weights and the card that holds their hash; equal bundles give equal bytes."""
     weights = save({name: tensor.cpu().contiguous() for name, tensor in sorted(_tensors(bundle).items())})
     look = bundle.second_look
     card = {
@@ -95,7 +109,7 @@ def to_files(bundle: Bundle) -> dict[str, bytes]:
         "gate_action": bundle.gate_action,
         "report": bundle.report,
     }
-    return {"weights.safetensors": weights, "card.json": json.dumps(card, indent=1, sort_keys=True).encode()}
+    return {WEIGHTS: weights, CARD: json.dumps(card, indent=1, sort_keys=True).encode()}
 
 
 def _tensors(bundle: Bundle) -> dict[str, Tensor]:
@@ -103,85 +117,3 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     if bundle.second_look:
         named[LOOK] = bundle.second_look.probe.tensors()
     return {prefix + name: tensor for prefix, tensors in named.items() for name, tensor in tensors.items()}
-
-
-def from_files(files: dict[str, bytes]) -> Bundle:
-    """Inverse of `to_files`, reading only the hashed bytes.
-
-    Raises:
-        BundleRefused: missing file, wrong format, changed weights, wrong names, shapes or values.
-    """
-    card = _card(files)
-    weights = files.get("weights.safetensors", b"")
-    if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
-        raise BundleRefused("the bundle's weights do not match its card: fetch or calibrate the bundle again")
-    try:
-        bundle = _bundle(card, load(weights))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BundleRefused(f"the bundle cannot be read ({error}): calibrate it again") from error
-    _check_values(bundle)
-    return bundle
-
-
-def _bundle(card: dict[str, Any], tensors: dict[str, Tensor]) -> Bundle:
-    tokens, look = card["steered_tokens"], card["second_look"]
-    return Bundle(
-        fingerprint=Fingerprint(card["fingerprint"]),
-        sites=tuple(Site(int(site["layer"]), Pooling(site["pooling"])) for site in card["sites"]),
-        probe=Probe.from_tensors(_named(tensors, PROBE)),
-        head=RefusalHead.from_tensors(_named(tensors, HEAD), float(card["epsilon"]), tokens and int(tokens)),
-        guarantee=_guarantee(card["guarantee"]),
-        refusal=str(card["refusal"]),
-        gate_action=GateAction(card["gate_action"]).value,
-        report=dict(card["report"]),
-        slices={Modality(name): _guarantee(found) for name, found in card["slices"].items()},
-        second_look=look and SecondLook(Probe.from_tensors(_named(tensors, LOOK)), look["threshold"], look["every"]),
-        refusals={str(group): str(text) for group, text in card["refusals"].items()},
-    )
-
-
-def _guarantee(values: dict[str, Any]) -> Guarantee:
-    return Guarantee(**values | {"bounds": Bounds(values["bounds"])})
-
-
-def _card(files: dict[str, bytes]) -> dict[str, Any]:
-    try:
-        card: dict[str, Any] = json.loads(files["card.json"])
-        found = card["format"]
-        card["weights_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleRefused(f"the bundle has no readable card.json ({error}): calibrate it again") from error
-    if found != FORMAT:
-        raise BundleRefused(f"the bundle has format {found}, this version reads {FORMAT}: calibrate it again")
-    return card
-
-
-def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _check_values(bundle: Bundle) -> None:
-    for name, tensor in _tensors(bundle).items():
-        if not torch.isfinite(tensor).all():
-            raise BundleRefused(f"tensor {name} of the bundle holds NaN or infinity: calibrate it again")
-    width = len(bundle.probe.mean)
-    if bundle.head.down.shape != bundle.head.up.shape or len(bundle.head.down) * len(bundle.layers) != width:
-        raise BundleRefused(
-            f"the bundle's head does not fit its probe of width {width} over {len(bundle.layers)} layers: "
-            "calibrate it again"
-        )
-    look = bundle.second_look
-    if look is not None and (len(look.probe.mean) != width or look.every < 1):
-        raise BundleRefused(
-            f"the bundle's second look reads width {len(look.probe.mean)} every {look.every} tokens, expected "
-            f"{width} every 1 or more: calibrate it again"
-        )
-    if bundle.head.tokens is not None and bundle.head.tokens < 1:
-        raise BundleRefused(
-            f"the bundle's head acts on {bundle.head.tokens} tokens, expected 1 or more: calibrate it again"
-        )
-    for guarantee in (bundle.guarantee, *bundle.slices.values()):
-        if not (math.isfinite(guarantee.threshold) and 0 <= guarantee.threshold <= 1):
-            raise BundleRefused(
-                f"the bundle's threshold is {guarantee.threshold}, expected 0 to 1: calibrate it again"
-            )

@@ -13,16 +13,21 @@ from dataclasses import asdict
 
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import BlobStore
-from autosteer_core.records import CommitRecord, NotConserved, SplitRecord, decide, fate, read_records
+from autosteer_core.records import CommitRecord, NotConserved, SplitRecord, Stored, decide, fate, read_records
 from autosteer_core.row_ids import RowIds
 from autosteer_core.values import Lease, Part, Verdict
 
+PARTS, ACTIVATIONS = "parts/", "activations/"
 SUCCESS = "_SUCCESS"
 SEALED = "dataset.json"
 
 
-def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes) -> bool:
+def commit_part(
+    store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes, activations: bytes | None = None
+) -> bool:
     """Publish `data` (the encoded verdicts) for the leased part; False if another attempt was first.
+
+    `activations`, where there are any, are published beside them: what was read of these rows, encoded too.
 
     Raises:
         NotConserved: the verdicts are not exactly the part's rows; nothing is written.
@@ -30,24 +35,31 @@ def commit_part(store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], dat
     part = lease.part
     if [verdict.row for verdict in verdicts] != list(range(part.start, part.stop)):
         raise NotConserved(f"part {part.part_id} has rows {part.start} to {part.stop}, {len(verdicts)} verdicts came")
-    key = f"parts/{part.part_id}.{lease.token}-{uuid.uuid4().hex[:8]}.parquet"
+    name = f"{part.part_id}.{lease.token}-{uuid.uuid4().hex[:8]}.parquet"
+    rows = _stored(f"{PARTS}{name}", data)
     record = CommitRecord(
         part_id=part.part_id,
         token=lease.token,
         source=part.source,
         start=part.start,
         rows=part.rows,
-        key=key,
-        sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data),
+        **asdict(rows),
         actions=dict(sorted(Counter(str(verdict.action) for verdict in verdicts).items())),
         ids=str(RowIds.of(part.source, ((verdict.row, verdict.item_id) for verdict in verdicts))),
+        activations=None if activations is None else _stored(f"{ACTIVATIONS}{name}", activations),
     )
-    store.put_if_absent(key, data)
+    if record.activations and activations:
+        store.put_if_absent(record.activations.key, activations)
+    store.put_if_absent(record.key, data)
     if decide(store, record):
         return True
-    store.delete(key)
+    for key in record.keys:
+        store.delete(key)
     return False
+
+
+def _stored(key: str, data: bytes) -> Stored:
+    return Stored(key, hashlib.sha256(data).hexdigest(), len(data))
 
 
 def split_part(store: BlobStore, lease: Lease, reason: str) -> list[Part]:
@@ -112,14 +124,23 @@ def _matching(record: CommitRecord | None, part: Part) -> CommitRecord:
 
 def read_part(store: BlobStore, record: CommitRecord) -> bytes:
     """The part's bytes, verified; raises NotConserved if they are gone or changed."""
+    return _verified(store, Stored(record.key, record.sha256, record.bytes))
+
+
+def read_activations_of(store: BlobStore, record: CommitRecord) -> bytes | None:
+    """What was kept beside the part, verified likewise; None where nothing was."""
+    return None if record.activations is None else _verified(store, record.activations)
+
+
+def _verified(store: BlobStore, stored: Stored) -> bytes:
     try:
-        data = store.get(record.key)
+        data = store.get(stored.key)
     except KeyError:
         raise NotConserved(
-            f"{record.key} is gone from {store.describe()}: delete its commit record and run again"
+            f"{stored.key} is gone from {store.describe()}: delete its commit record and run again"
         ) from None
-    if hashlib.sha256(data).hexdigest() != record.sha256:
+    if hashlib.sha256(data).hexdigest() != stored.sha256:
         raise NotConserved(
-            f"{record.key} in {store.describe()} was changed after its commit: delete both and run again"
+            f"{stored.key} in {store.describe()} was changed after its commit: delete both and run again"
         )
     return data

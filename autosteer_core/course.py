@@ -6,6 +6,7 @@ from autosteer_core.backbones.base import Prompt
 from autosteer_core.decoding import Answer
 from autosteer_core.errors import BadItem
 from autosteer_core.gate_actions import Refuser, decoded
+from autosteer_core.probe import Measured
 from autosteer_core.request import Request, request_of
 from autosteer_core.risk_reading import RiskReader
 from autosteer_core.second_look import SecondLook
@@ -46,8 +47,8 @@ class _Asked:
         """The gate's decision; no answer where the row is not decoded from its own prompt."""
         decided: list[Verdict] = []
 
-        def gate(risk: float) -> bool | None:
-            verdict = self.reader.decide(self.item, self.request.prompt, risk)
+        def gate(measured: Measured) -> bool | None:
+            verdict = self.reader.decide(self.item, self.request.prompt, measured)
             decided.append(verdict)
             decodes = not verdict.gate_open or self._refuser.action is GateAction.STEER
             return verdict.gate_open if decodes and verdict.flaw is None else None

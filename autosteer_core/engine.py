@@ -74,8 +74,9 @@ class EngineOptions:
     work: whoever holds a lease renews it there. `encoder` None makes prompts one by one, when they are needed.
     Decoding ends before the first of the strings in `stop`; a fixed refusal is not decoded. `logprobs` keeps the log
     of the probability of every token that the model chose. `compile` runs the slot engine's steps through
-    `torch.compile`. `batch_rows` is how many rows plain `generate` decodes at
-    once, `budget` what other forward passes over prompts may hold: one object for all that share a device.
+    `torch.compile`. `activations` keeps what the probe read of every item. `batch_rows` is how many rows plain
+    `generate` decodes at once, `budget` what other forward passes over prompts may hold: one object for all that
+    share a device.
     """
 
     batch_rows: int = 16
@@ -92,3 +93,4 @@ class EngineOptions:
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     compile: bool = False
+    activations: bool = False

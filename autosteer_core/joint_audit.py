@@ -11,6 +11,7 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded
 from autosteer_core.engine import EngineOptions, in_chunks
 from autosteer_core.errors import BadItem
+from autosteer_core.probe import Measured
 from autosteer_core.risk_reading import RiskReader, audited, probed
 from autosteer_core.values import Item, Reading, Verdict
 from autosteer_core.verdict_stages import broken
@@ -30,7 +31,7 @@ class JointAudit:
     ) -> None:
         placed = [each.to(backbone.model.device) for each in (bundle, *beside.values())]
         for each in placed:
-            each.require(backbone.fingerprint)
+            each.require_model(backbone)
         self._backbone = backbone
         self._options = options
         self._own, *others = (RiskReader(backbone, each, options) for each in placed)
@@ -48,9 +49,9 @@ class JointAudit:
     def _audited(self, encoded: Sequence[Encoded]) -> list[Verdict]:
         rows = self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)])
         readers = [self._own, *self._beside.values()]
-        risks = zip(*(probed(reader.bundle, self._at(reader, rows)) for reader in readers), strict=True)
+        measured = zip(*(probed(reader.bundle, self._at(reader, rows)) for reader in readers), strict=True)
         return [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(risks))
+            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(measured))
             for item, prompt in encoded
         ]
 
@@ -64,11 +65,11 @@ class JointAudit:
         places = [self._sites.index(site) for site in reader.bundle.sites]
         return [row if isinstance(row, BadItem) else row.view(len(self._sites), -1)[places].flatten() for row in rows]
 
-    def _verdict(self, item: Item, prompt: Prompt, risks: Sequence[float | BadItem]) -> Verdict:
-        own = audited(self._own.judged(item, prompt, risks[0]))
+    def _verdict(self, item: Item, prompt: Prompt, measured: Sequence[Measured | BadItem]) -> Verdict:
+        own = audited(self._own.judged(item, prompt, measured[0]))
         others = {
-            name: reader.judged(item, prompt, risk)
-            for (name, reader), risk in zip(self._beside.items(), risks[1:], strict=True)
+            name: reader.judged(item, prompt, read)
+            for (name, reader), read in zip(self._beside.items(), measured[1:], strict=True)
         }
         # Without a finite risk there is no reading: the name is missing, and nobody takes that for a closed gate.
         readings = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from autosteer_core.picture_overlap import PictureTrace, picture_trace, similar_pictures
+from autosteer_core.pictures import DirectDecoder, PictureDecoder
 from autosteer_core.text_overlap import normalised, text_matches
 from autosteer_core.values import Item
 
@@ -66,14 +67,14 @@ class Traces:
     owners: list[int]
 
 
-def traces_of(items: Iterable[Item]) -> Traces:
+def traces_of(items: Iterable[Item], decoder: PictureDecoder | None = None) -> Traces:
     """Reads every item once and keeps none, so that the pictures of a large set never lie in memory together."""
-    traces = Traces([], [], [], [], [])
+    traces, decoder = Traces([], [], [], [], []), decoder or DirectDecoder()
     for number, item in enumerate(items):
         traces.item_ids.append(item.item_id)
         traces.groups.append(item.annotation.group_name)
         traces.texts.append(normalised(item.text))
-        traces.pictures.extend(picture_trace(data) for data in item.images)
+        traces.pictures.extend(picture_trace(data, decoder) for data in item.images)
         traces.owners.extend(number for _ in item.images)
     return traces
 

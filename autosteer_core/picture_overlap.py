@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autosteer_core.errors import BadItem
-from autosteer_core.pictures import decode_picture
+from autosteer_core.pictures import PictureDecoder
 
 SIDE = 32
 SIMILAR = 0.985
@@ -29,10 +29,10 @@ class PictureTrace:
     thumbnail: NDArray[np.float32]
 
 
-def picture_trace(data: bytes) -> PictureTrace:
-    """Never raises: a broken picture is traced by its bytes alone."""
+def picture_trace(data: bytes, decoder: PictureDecoder) -> PictureTrace:
+    """A broken picture is traced by its bytes alone."""
     try:
-        picture = decode_picture(data)
+        picture = decoder.decode(data)
     except BadItem:
         return PictureTrace(hashlib.sha256(data).hexdigest(), np.zeros(SIDE * SIDE, np.float32))
     grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel()

@@ -81,6 +81,10 @@ class GroupedQueue(PartQueue, Protocol):
         """All calls inside are kept, or none; inside another, those of a block that raises are undone alone."""
         ...
 
+    def forget(self) -> None:
+        """Drop every part, for a run whose output is sealed; whoever still holds a lease finds it void."""
+        ...
+
 
 class BlobStore(Protocol):
     """Named bytes. A key is a relative path with `/`; a blob is visible whole or not at all."""
@@ -95,6 +99,10 @@ class BlobStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """The bytes; KeyError if there are none."""
+        ...
+
+    def first_bytes(self, key: str, most: int) -> bytes:
+        """At most so many bytes from the start, however long the blob is; KeyError if there is none."""
         ...
 
     def keys(self, prefix: str = "") -> Iterator[str]:

@@ -32,6 +32,11 @@ class Probe:
         """Calibrated probability of harm per row, shape (N,); NaN activations give NaN, never a low risk."""
         return torch.sigmoid(self.logit(activation_ND))
 
+    def measure(self, activation_ND: Tensor) -> "list[Measured]":
+        """The risk of every row beside what it was read from; activations may lie on another device."""
+        risks = self.risk(activation_ND.to(self.mean.device)).tolist()
+        return [Measured(risk, activation_D) for risk, activation_D in zip(risks, activation_ND, strict=True)]
+
     def tensors(self) -> dict[str, Tensor]:
         """The weights by field name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -44,6 +49,14 @@ class Probe:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Probe":
         """Inverse of `tensors`; a missing or extra name is a TypeError."""
         return cls(**tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A risk, and the activation (d,) that a probe read it from."""
+
+    risk: float
+    activation_D: Tensor
 
 
 def gate_is_open(risk_N: Tensor, threshold: float) -> Tensor:

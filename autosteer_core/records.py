@@ -20,10 +20,20 @@ class NotConserved(AutosteerError):
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of the output, and how to check it."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRecord:
     """What was committed: rows from `start` of file `source`, where they lie, how to check them, and what they hold.
 
-    `token` is the lease that they were committed under, `ids` a RowIds' total.
+    `token` is the lease that they were committed under, `ids` a RowIds' total. `activations` lie beside the rows,
+    where they were asked for.
     """
 
     part_id: str
@@ -36,6 +46,12 @@ class CommitRecord:
     bytes: int
     actions: dict[str, int]
     ids: str
+    activations: Stored | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the files that it names."""
+        return [self.key] if self.activations is None else [self.key, self.activations.key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +170,10 @@ def parsed_record(key: str, data: bytes) -> Record:
     kinds = {"split": SplitRecord, "pieces": RedoRecord, "ids": CommitRecord}
     try:
         values = json.loads(data)
+        if values.get("activations") is not None:
+            values["activations"] = Stored(**values["activations"])
         record: Record = next(kind for name, kind in kinds.items() if name in values)(**values)
-    except (ValueError, TypeError, StopIteration) as error:
+    except (ValueError, TypeError, AttributeError, StopIteration) as error:
         raise NotConserved(f"record {key} is damaged ({error}): restore it, or delete it and run again") from error
     if not key.endswith(f"/{record.part_id}.json"):
         raise NotConserved(f"record {key} is damaged, it names part {record.part_id}: restore it from another copy")

@@ -13,25 +13,26 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.encoding import Encoded, InlineEncoder
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
+from autosteer_core.kept_activations import kept
+from autosteer_core.probe import Measured
 from autosteer_core.values import Action, Item, Verdict
 from autosteer_core.verdict_stages import broken, gated
 
 _AUDITED = {Action.ANSWER: Action.ALLOW, Action.REFUSE: Action.FLAG}
 
 
-def read_risks(
+def measure(
     backbone: Backbone, bundle: Bundle, prompts: Sequence[Prompt], budget: Budget, pulse: Callable[[], None]
-) -> list[float | BadItem]:
+) -> list[Measured | BadItem]:
     """What the bundle's probe reads of every prompt; blocks below its layer run, nothing is decoded."""
     return probed(bundle, read_each_site(backbone, prompts, bundle.sites, budget, lambda done: pulse()))
 
 
-def probed(bundle: Bundle, rows: Sequence[Tensor | BadItem]) -> list[float | BadItem]:
-    """The risk of every row that could be read, (len(sites) * d,), in one pass of the probe."""
+def probed(bundle: Bundle, rows: Sequence[Tensor | BadItem]) -> list[Measured | BadItem]:
+    """Every row that could be read, (len(sites) * d,), in one pass of the probe."""
     read = [row for row in rows if not isinstance(row, BadItem)]
-    probe = bundle.probe
-    risks = iter(probe.risk(torch.stack(read).to(probe.mean.device)).tolist() if read else [])
-    return [row if isinstance(row, BadItem) else next(risks) for row in rows]
+    measured = iter(bundle.probe.measure(torch.stack(read)) if read else [])
+    return [row if isinstance(row, BadItem) else next(measured) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class RiskReader:
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
         encoded = list(self.encoded(items))
-        risks = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
+        measured = iter(self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)]))
         verdicts = [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self.judged(item, prompt, next(risks))
+            broken(item, prompt) if isinstance(prompt, BadItem) else self.judged(item, prompt, next(measured))
             for item, prompt in encoded
         ]
         return [audited(verdict) for verdict in verdicts]
@@ -59,32 +60,37 @@ class RiskReader:
             self.options.pulse()
             yield each
 
-    def decide(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
+    def decide(self, item: Item, prompt: Prompt, measured: Measured | BadItem) -> Verdict:
         """The gate at this risk; near the threshold it is read again alone, so that batch shape cannot decide.
 
         Raises:
             torch.OutOfMemoryError: the device has no memory for that beside what the caller holds.
         """
-        if isinstance(risk, BadItem):
-            return broken(item, risk)
+        if isinstance(measured, BadItem):
+            return broken(item, measured)
         threshold = self.bundle.threshold(item.modality)
-        borderline = abs(risk - threshold) < self.options.band
-        return gated(item, self._again(prompt) if borderline else risk, threshold, borderline=borderline)
+        borderline = abs(measured.risk - threshold) < self.options.band
+        if borderline:
+            measured = self._again(prompt)
+        verdict = gated(item, measured.risk, threshold, borderline=borderline)
+        if not self.options.activations:
+            return verdict
+        return replace(verdict, activation=kept(item, measured.activation_D))
 
-    def judged(self, item: Item, prompt: Prompt, risk: float | BadItem) -> Verdict:
+    def judged(self, item: Item, prompt: Prompt, measured: Measured | BadItem) -> Verdict:
         """The same for a caller that holds no memory of the device: what does not fit then is an error row."""
-        decided = fitting(lambda: self.decide(item, prompt, risk))
+        decided = fitting(lambda: self.decide(item, prompt, measured))
         return decided[0] if decided else broken(item, too_large(prompt))
 
-    def _again(self, prompt: Prompt) -> float:
+    def _again(self, prompt: Prompt) -> Measured:
         with self.backbone.features.ignored():
-            [risk] = self._read([prompt])
-        if isinstance(risk, BadItem):
-            raise torch.OutOfMemoryError(str(risk))
-        return risk
+            [measured] = self._read([prompt])
+        if isinstance(measured, BadItem):
+            raise torch.OutOfMemoryError(str(measured))
+        return measured
 
-    def _read(self, prompts: Sequence[Prompt]) -> list[float | BadItem]:
-        return read_risks(self.backbone, self.bundle, prompts, self.options.budget, self.options.pulse)
+    def _read(self, prompts: Sequence[Prompt]) -> list[Measured | BadItem]:
+        return measure(self.backbone, self.bundle, prompts, self.options.budget, self.options.pulse)
 
 
 def audited(verdict: Verdict) -> Verdict:

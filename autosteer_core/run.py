@@ -77,7 +77,8 @@ def take_over(store: BlobStore, run: Run) -> bool:
     if differing:
         raise UserMistake(
             f"{store.describe()} holds another run, it differs in {', '.join(differing)}: "
-            "choose an empty --out, or repeat the command with the first run's inputs and settings"
+            "choose an empty --out, or repeat the command with the first run's inputs and settings",
+            "E_OUTPUT_EXISTS",
         )
     return True
 
@@ -106,7 +107,9 @@ def _refuse_strangers(store: BlobStore) -> None:
     """Verdicts without a record mean that somebody removed it: do not mix two runs."""
     if any(True for _ in store.keys("commits/")):
         store.delete(RECORD)
-        raise UserMistake(f"{store.describe()} holds commits but no {RECORD}: choose an empty --out")
+        raise UserMistake(
+            f"{store.describe()} holds commits but no {RECORD}: choose an empty --out", "E_OUTPUT_EXISTS"
+        )
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -48,5 +48,5 @@ class SlotEngine:
         return self._decoder.drive(course(self._reader, item, prompt) for item, prompt in self._reader.encoded(items))
 
     def _reader_of(self, bundle: Bundle) -> RiskReader:
-        bundle.require(self._backbone.fingerprint)
+        bundle.require_model(self._backbone)
         return RiskReader(self._backbone, bundle.to(self._backbone.model.device), self._options)

@@ -14,7 +14,8 @@ from autosteer_core.budget import Budget, fitting, in_batches, too_large
 from autosteer_core.decoding import Answer, Extras, decode
 from autosteer_core.engine import silent
 from autosteer_core.errors import BadItem
-from autosteer_core.risk_reading import read_risks
+from autosteer_core.probe import Measured
+from autosteer_core.risk_reading import measure
 from autosteer_core.second_look import looking
 from autosteer_core.work import Course, Work
 
@@ -54,8 +55,8 @@ class StaticDecoder:
         """One round; None where a gate turned its work away."""
         answers: dict[int, Answer | None] = dict.fromkeys(works)
         decided: list[Decided] = []
-        for place, risk in self._risks(works).items():
-            said = _said(works[place], risk)
+        for place, measured in self._measured(works).items():
+            said = _said(works[place], measured)
             if isinstance(said, BadItem):
                 answers[place] = Answer.missing(said.flaw)
             elif said is not None:
@@ -67,15 +68,15 @@ class StaticDecoder:
                 answers |= zip((place for place, _, _ in batch), found, strict=True)
         return answers
 
-    def _risks(self, works: dict[int, Work]) -> dict[int, float | BadItem]:
-        """NaN for work whose gate waits for none."""
-        risks: dict[int, float | BadItem] = dict.fromkeys(works, torch.nan)
+    def _measured(self, works: dict[int, Work]) -> dict[int, Measured | BadItem | None]:
+        """None for work whose gate waits for nothing."""
+        found: dict[int, Measured | BadItem | None] = dict.fromkeys(works)
         undecided = [(place, work) for place, work in works.items() if not isinstance(work.gate, bool)]
         for bundle in {id(work.bundle): work.bundle for _, work in undecided}.values():
             own = {place: work.request.prompt for place, work in undecided if work.bundle is bundle}
-            read = read_risks(self.backbone, bundle, list(own.values()), self.budget, self.pulse)
-            risks |= zip(own, read, strict=True)
-        return risks
+            read = measure(self.backbone, bundle, list(own.values()), self.budget, self.pulse)
+            found |= zip(own, read, strict=True)
+        return found
 
     def _batches(self, decided: list[Decided]) -> Iterator[list[Decided]]:
         """One bundle a batch; work that is to be alone is."""
@@ -127,11 +128,14 @@ class StaticDecoder:
         )
 
 
-def _said(work: Work, risk: float | BadItem) -> bool | BadItem | None:
+def _said(work: Work, measured: Measured | BadItem | None) -> bool | BadItem | None:
     """What the gate says; why it cannot, where memory does not suffice to read the row."""
-    if isinstance(risk, BadItem):
-        return risk
-    said = fitting(lambda: work.steered(risk))
+    if isinstance(measured, BadItem):
+        return measured
+    if measured is None:
+        assert isinstance(work.gate, bool)
+        return work.gate
+    said = fitting(lambda: work.steered(measured))
     return said[0] if said else too_large(work.request.prompt)
 
 

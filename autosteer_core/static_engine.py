@@ -19,7 +19,7 @@ class StaticEngine:
     """Plain Transformers behind the Engine port; refuses a bundle of another model, and sampling."""
 
     def __init__(self, backbone: Backbone, bundle: Bundle, options: EngineOptions) -> None:
-        bundle.require(backbone.fingerprint)
+        bundle.require_model(backbone)
         if options.sampling is not None:
             raise UserMistake("the static engine decodes greedily only: use the slot engine to sample")
         self._reader = RiskReader(backbone, bundle.to(backbone.model.device), options)

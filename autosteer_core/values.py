@@ -194,6 +194,17 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """What a probe read of an item: `vector` is float16, little-endian, its sites side by side.
+
+    `content` is the SHA-256 of what the model was shown.
+    """
+
+    content: bytes
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """One item's outcome: exactly one per manifest row.
 
@@ -202,7 +213,8 @@ class Verdict:
     was applied; `opened_after` counts the tokens after which the second look opened a gate that was closed. `beside`
     holds the readings of other bundles, by the name that the audit gave them.
     `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
-    A row equal to an earlier one shares its computation, and so its counts.
+    `activation` is kept where that was asked for. A row equal to an earlier one shares its computation, and so its
+    counts.
     """
 
     item_id: str
@@ -222,3 +234,4 @@ class Verdict:
     compared: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, Reading] = field(default_factory=dict)
     logprobs: tuple[float, ...] | None = None
+    activation: Activation | None = None

@@ -6,20 +6,21 @@ from typing import TypeAlias, TypeVar
 
 from autosteer_core.bundle import Bundle
 from autosteer_core.decoding import Answer
+from autosteer_core.probe import Measured
 from autosteer_core.request import Request
 from autosteer_core.second_look import SecondLook
 
 T = TypeVar("T")
 
-Gate = Callable[[float], bool | None]
+Gate = Callable[[Measured], bool | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A request under its bundle.
 
-    `gate` says whether the row is steered: at once, or when it is told the risk that the bundle's probe read at
-    prefill, and then None where the row is not to be decoded. `look` reads the growing answer of a row that is not
+    `gate` says whether the row is steered: at once, or when it is told what the bundle's probe read at prefill, and
+    then None where the row is not to be decoded. `look` reads the growing answer of a row that is not
     steered. Work that is `alone` shares no pass with other rows, so that batch shape cannot decide what is read.
     """
 
@@ -29,9 +30,9 @@ class Work:
     look: SecondLook | None = None
     alone: bool = False
 
-    def steered(self, risk: float) -> bool | None:
-        """What the gate says at this risk."""
-        return self.gate if isinstance(self.gate, bool) else self.gate(risk)
+    def steered(self, measured: Measured) -> bool | None:
+        """What the gate says of this."""
+        return self.gate if isinstance(self.gate, bool) else self.gate(measured)
 
     @property
     def length(self) -> int:

@@ -4,16 +4,17 @@ from autosteer_core.errors import UserMistake
 
 _MAX_KEY_BYTES = 1_000  # S3 allows 1,024 for prefix and key together
 _MAX_NAME_BYTES = 200  # file systems allow 255
+KEY_RULE = (
+    "use a relative path such as 'parts/0001.parquet', no name in it may be empty, start with a dot, contain a "
+    f"backslash or be longer than {_MAX_NAME_BYTES} bytes, and all together {_MAX_KEY_BYTES:,} bytes"
+)
 
 
 def checked_key(key: str) -> str:
     """The key, if it is a relative path of visible names that no store reads in two ways."""
     names = key.split("/")
     if any(_is_unsafe(name) for name in names) or len(key.encode()) > _MAX_KEY_BYTES:
-        raise UserMistake(
-            f"{key!r} cannot be a key: use a relative path such as 'parts/0001.parquet', no name in it may "
-            f"be empty, start with a dot, contain a backslash or be longer than {_MAX_NAME_BYTES} bytes"
-        )
+        raise UserMistake(f"{key!r:.200} cannot be a key: {KEY_RULE}", "E_URI")
     return key
 
 

@@ -11,7 +11,9 @@ def decoded_image(value: str) -> bytes:
     """The bytes; BadItem if they are too many or not base64."""
     encoded = value.partition(",")[2] if value.startswith("data:") else value
     if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+        raise BadItem(
+            "E_IMAGE_BYTES", f"an image has more than {MAX_IMAGE_BYTES:,} bytes in base64: compress or shrink it"
+        )
     try:
         return b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:

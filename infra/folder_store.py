@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from autosteer_core.errors import TryAgain, UserMistake
 from infra.blob_key import checked_key, checked_prefix
+from infra.regular_file import open_regular
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
@@ -22,7 +23,7 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temp = root / ".tmp"  # no key starts with a dot
-        self._anchor = next(folder for folder in (root, *root.parents) if folder.exists())
+        self._anchor = next(folder for folder in (root, *root.parents) if os.path.exists(folder))  # never raises
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self._path(key)
@@ -45,8 +46,12 @@ class FolderStore:
             self._sync_folders(path)
 
     def get(self, key: str) -> bytes:
+        return self.first_bytes(key, -1)
+
+    def first_bytes(self, key: str, most: int) -> bytes:
         try:
-            return self._path(key).read_bytes()
+            with open_regular(self._path(key)) as file:
+                return file.read(most)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
@@ -97,7 +102,8 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         path = self._root / checked_key(key)
-        if not path.resolve().is_relative_to(self._root.resolve()):
+        # Unlike Path.resolve, this does not fail at links that lead in a circle: opening them does.
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._root)):
             raise UserMistake(f"{path} leads out of {self._root} through a link: remove the link")
         return path
 

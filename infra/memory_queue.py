@@ -99,6 +99,9 @@ class MemoryQueue:
         states = [entry.state for entry in self._entries.values()]
         return QueueCounts(*(states.count(state) for state in ("ready", "leased", "done", "buried", "split")))
 
+    def forget(self) -> None:
+        self._entries.clear()
+
     def close(self) -> None:
         """Nothing to let go of."""
 

@@ -30,6 +30,9 @@ class MemoryStore:
     def get(self, key: str) -> bytes:
         return self._blobs[checked_key(key)]
 
+    def first_bytes(self, key: str, most: int) -> bytes:
+        return self.get(key)[:most]
+
     def keys(self, prefix: str = "") -> Iterator[str]:
         checked_prefix(prefix)
         yield from sorted(key for key in self._blobs if key.startswith(prefix))

@@ -142,6 +142,9 @@ class PostgresQueue:
         query = "SELECT state, count(*) FROM autosteer_part WHERE queue = %(queue)s GROUP BY state"
         return QueueCounts(**dict(self._rows(query)))
 
+    def forget(self) -> None:
+        self._rows("DELETE FROM autosteer_part WHERE queue = %(queue)s")
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """See GroupedQueue; psycopg makes a savepoint of what is a transaction elsewhere."""

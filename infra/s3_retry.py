@@ -25,6 +25,7 @@ _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.2
 _PASSING = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError"}
 _SPOILED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+_ELSEWHERE = {"301", "302", "307", "PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException"}
 _BROKEN_TRANSFER = (
     ConnectionError,
     HTTPClientError,
@@ -74,6 +75,8 @@ class Retry:
             ) from error
         except ClientError as error:
             raise self._explained(error) from error
+        except RecursionError as error:  # botocore asks for a bucket's region, is sent elsewhere, and asks again
+            raise self._elsewhere("redirected without end") from error
         except BotoCoreError as error:
             raise UserMistake(f"S3 is not set up for {self._where}: {error}") from error
 
@@ -87,8 +90,17 @@ class Retry:
             return Unreachable(f"{self._where} is not answering: {code}")
         if code in _SPOILED:
             return TryAgain(f"{self._where} got bytes that were spoiled on the way ({code})")
+        if code in _ELSEWHERE:
+            return self._elsewhere(code)
         if status == "409":
             return TryAgain(f"{self._where}: somebody else is writing at the same moment ({code})")
         return UserMistake(
-            f"{self._where} refused the request ({code}): check the address, credentials, rights and clock"
+            f"{self._where} refused the request ({code}): check the address, credentials, rights and clock",
+            "E_ACCESS" if status in ("401", "403") else None,
+        )
+
+    def _elsewhere(self, code: str) -> UserMistake:
+        return UserMistake(
+            f"{self._where} lies in another region or account than this client asks ({code}): set its region",
+            "E_BUCKET_NOT_ALLOWED",
         )

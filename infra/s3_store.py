@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -74,6 +75,10 @@ class S3Store:
     def get(self, key: str) -> bytes:
         place = self._place(key)
         return self._retry(lambda: self._read(key, place))
+
+    def first_bytes(self, key: str, most: int) -> bytes:
+        place = self._place(key)
+        return self._retry(lambda: self._start(key, place, most))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         request = {"Bucket": self._bucket, "Prefix": self._root + checked_prefix(prefix)}
@@ -151,13 +156,27 @@ class S3Store:
             if not is_missing(error):  # it ended by itself in between
                 raise
 
-    def _read(self, key: str, place: dict[str, str]) -> bytes:
+    def _opened(self, key: str, place: dict[str, str]) -> dict[str, Any]:
         try:
-            reply = self._client.get_object(**place)
+            reply: dict[str, Any] = self._client.get_object(**place)
         except ClientError as error:
             if is_missing(error):
                 raise KeyError(key) from None
             raise
+        return reply
+
+    def _start(self, key: str, place: dict[str, str], most: int) -> bytes:
+        """A range would be refused for an empty object, so the rest is hung up on."""
+        reply = self._opened(key, place)
+        if reply["ContentLength"] <= most:
+            return self._whole(reply, place)
+        with closing(reply["Body"]) as body:
+            return bytes(body.read(most))
+
+    def _read(self, key: str, place: dict[str, str]) -> bytes:
+        return self._whole(self._opened(key, place), place)
+
+    def _whole(self, reply: dict[str, Any], place: dict[str, str]) -> bytes:
         data: bytes = reply["Body"].read()
         expected = reply["Metadata"].get("sha256")  # objects that others uploaded have none
         found = hashlib.sha256(data).hexdigest()

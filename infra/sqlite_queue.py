@@ -126,6 +126,10 @@ class SqliteQueue:
             found = self._rows("SELECT state, count(*) FROM part GROUP BY state")
         return QueueCounts(**dict(found))
 
+    def forget(self) -> None:
+        with plain_errors(self._path), self._db:
+            self._db.execute("DELETE FROM part")
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """See GroupedQueue; apsw makes a savepoint of what is a transaction elsewhere."""

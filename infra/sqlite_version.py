@@ -25,5 +25,6 @@ def refuse_unsafe_sqlite(library: str) -> None:
     if has_wal_reset_bug((major, minor, patch)):
         raise UserMistake(
             f"SQLite {library} can lose committed writes (WAL-reset bug): the queue needs 3.51.3, 3.50.7, "
-            "3.44.6 or later; install a current apsw"
+            "3.44.6 or later: install a current apsw",
+            "E_VERSION",
         )

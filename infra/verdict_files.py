@@ -50,6 +50,7 @@ _SCHEMA = pa.schema(
         *(pa.field(name, _REPEATED) for name in PROVENANCE),
     ]
 )
+COLUMNS = tuple(_SCHEMA.names)
 
 
 def verdicts_to_parquet(verdicts: Iterable[Verdict], provenance: Mapping[str, str], file: str = "") -> bytes:

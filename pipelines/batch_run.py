@@ -1,13 +1,16 @@
 """Run a manifest through the pool: plan, take over the output, work, seal. Shared by generate and audit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from os import cpu_count
 
+from autosteer_core.audit_log import Deed, Head
 from autosteer_core.bundle import Bundle
-from autosteer_core.commit import read_part, seal
+from autosteer_core.bundle_signature import Trust
+from autosteer_core.commit import SEALED, SUCCESS, read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
 from autosteer_core.ports import BlobStore
@@ -15,15 +18,19 @@ from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Part, QueueCounts, Verdict
 from infra.column_map import ColumnMap
+from infra.open_manifest import refuse_output_inside
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
-from pipelines.bundle_files import load_bundle
+from pipelines.audit_heads import log_deed
+from pipelines.bundle_files import BundleReader
 from pipelines.commit_watch import CommitWatch
+from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
-from pipelines.queue_files import open_queue, require_queue
+from pipelines.queue_files import known_queue, open_queue, require_queue
 from pipelines.settings import Settings
+from pipelines.signing import trust_of
 from pipelines.wiring import build_worker, open_items
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
@@ -38,14 +45,15 @@ class PartsBuried(AutosteerError):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A sealed run and its rows, in manifest order."""
+    """A sealed run and its rows, in manifest order; whoever iterates over them reads them from the store."""
 
     run: Run
     bundle: Bundle
     store: BlobStore
     resumed: bool
     records: list[CommitRecord]
-    verdicts: list[Verdict]
+    verdicts: Iterable[Verdict]
+    head: Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,18 @@ class Request:
     compare: bool = False
     judge: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """The rows of these records, a part in memory at a time."""
+
+    store: BlobStore
+    records: Sequence[CommitRecord]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for record in self.records:
+            yield from verdicts_from_parquet(read_part(self.store, record))
 
 
 Progress = Callable[[Run, int, QueueCounts], None]
@@ -87,19 +107,25 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         PartsBuried: parts were set aside after `max_failures` failures.
         KeyboardInterrupt: a person stopped it; what is committed stays.
     """
-    manifest = open_items(request.manifest, request.columns)
-    bundle = load_bundle(request.settings.bundle)
+    refuse_output_inside(request.manifest, request.out)
+    manifest = open_items(request.manifest, request.columns, request.settings)
+    trust = trust_of(request.settings)
+    bundle = BundleReader(trust)(request.settings.bundle)
     if request.kind == "generate":
         require_fitting_attention(request.settings)
-    job = _job(request, bundle)
+    job = _job(request, bundle, trust)
     run = Run(request.kind, request.manifest, manifest.files(), bundle.bundle_id, job.answer_settings)
     provenance = {
         "run_id": run.run_id,
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
     }
+    require_space(request.out, run.rows)
     store = open_store(request.out)
     resumed = take_over(store, run)
+    about = {"run_id": run.run_id, "bundle_id": str(run.bundle_id), "rows": run.rows}
+    if SUCCESS not in store.keys(SUCCESS):
+        log_deed(store, Deed.RUN_STARTED, about)
     parts = run.parts(request.settings.rows_per_part, manifest.stretches)
     with asked_to_stop() as check:
 
@@ -110,20 +136,27 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         _work(replace(job, provenance=provenance), run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
-    collect(store)
-    verdicts = [row for record in records for row in verdicts_from_parquet(read_part(store, record))]
-    return Finished(run, bundle, store, resumed, records, verdicts)
+    sealed = sha256(store.get(SEALED)).hexdigest()
+    head = log_deed(store, Deed.RUN_FINISHED, about | {"sealed_sha256": sealed}, once=True)
+    with known_queue(request.out, run.run_id, request.settings.queue) as queue:
+        if queue is not None:  # a server's table would grow with every run
+            queue.forget()
+    collect(store, named=[key for record in records for key in record.keys])
+    return Finished(run, bundle, store, resumed, records, _Committed(store, records), head)
 
 
-def _job(request: Request, bundle: Bundle) -> Job:
+def _job(request: Request, bundle: Bundle, trust: Trust) -> Job:
     threads = max(1, (cpu_count() or 1) // request.settings.workers)
-    others = {name: load_bundle(address) for name, address in request.beside.items()}
+    others = {name: BundleReader(trust)(address) for name, address in request.beside.items()}
     for other in others.values():
         other.require(bundle.fingerprint)
     beside = {name: str(other.bundle_id) for name, other in others.items()}
+    planned = {address: beside[name] for name, address in request.beside.items()}
+    planned[str(request.settings.bundle)] = str(bundle.bundle_id)
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
-        request.judge, request.beside, beside,
+        request.judge, request.beside, beside, sites=", ".join(map(str, bundle.sites)),
+        bundles=BundleReader(trust, planned),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from autosteer_core.audit_log import Deed
 from autosteer_core.commit import commit_part
 from autosteer_core.errors import UserMistake
 from autosteer_core.records import read_records
@@ -13,6 +14,7 @@ from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_to_parquet
+from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
 
 
@@ -31,15 +33,15 @@ def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> B
         UserMistake: no run or no queue of it on this machine, or a part that is not set aside.
     """
     store = open_store(out)
-    record = read_record(store)
-    with known_queue(out, str(record["run_id"]), server) as queue:
+    run = read_record(store)
+    with known_queue(out, str(run["run_id"]), server) as queue:
         if queue is None:
             raise UserMistake(f"the queue of {out} is not on this machine: nothing is set aside here")
         reasons = queue.buried()
         _refuse_others(part_ids, reasons)
         chosen = [part for part in reasons if not part_ids or part.part_id in part_ids]
-        manifest = open_manifest(record["manifest"], ColumnMap(**record["settings"]["columns"]))
-        provenance = {"run_id": record["run_id"], "bundle_id": record["bundle_id"]}
+        manifest = open_manifest(run["manifest"], ColumnMap(**run["settings"]["columns"]))
+        provenance = {"run_id": run["run_id"], "bundle_id": run["bundle_id"]}
         known = read_records(store).commits
         for part in chosen:
             if part.part_id not in known:
@@ -47,7 +49,11 @@ def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> B
                 data = verdicts_to_parquet(verdicts, provenance | {"part_id": str(part.part_id)}, part.source)
                 commit_part(store, Lease(part, 0, "bury", 0.0), verdicts, data)
         queue.mark_done([part.part_id for part in chosen])
-    return Buried(sum(part.rows for part in chosen), len(chosen))
+    found = Buried(sum(part.rows for part in chosen), len(chosen))
+    if chosen:
+        about = {"run_id": run["run_id"], "rows": found.rows, "parts": found.parts}
+        log_deed(store, Deed.PARTS_BURIED, about)
+    return found
 
 
 def _refuse_others(part_ids: Sequence[str], buried: Iterable[Part]) -> None:

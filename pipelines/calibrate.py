@@ -21,6 +21,7 @@ from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.engines import load_backbone
 from pipelines.kept_model import budget_of
 from pipelines.settings import Settings
+from pipelines.signing import signer_of
 from pipelines.wiring import all_items, open_items
 
 # The released code takes 60,000 steps of 1e-5; these are 480 over 96 rows, as much larger as to go equally far.
@@ -47,19 +48,20 @@ class CalibrationRequest:
 
 
 def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
-    """Fit a bundle on every row of the manifest and write it to `out`.
+    """Fit a bundle on every row of the manifest, sign it with this machine's key and write it to `out`.
 
     Raises:
-        UserMistake: a row without a label, a broken row, too few rows, or another bundle at `out`.
+        UserMistake: a row without a label, a broken row, too few rows, another bundle at `out`, or no usable key.
     """
     refuse_another_bundle(request.out)
-    reader = open_items(request.manifest, request.columns)
+    signer = signer_of(request.settings)
+    reader = open_items(request.manifest, request.columns, request.settings)
     refuse_no_rows(reader.files(), request.manifest)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
-    save_bundle(made.bundle, request.out)
+    save_bundle(made.bundle, request.out, signer)
     for name, control in made.controls.items():
-        save_bundle(control, f"{request.out.rstrip('/')}/controls/{name}")
+        save_bundle(control, f"{request.out.rstrip('/')}/controls/{name}", signer)
     return Calibrated(made.bundle, request.out)
 
 
@@ -83,7 +85,11 @@ def _traffic(request: CalibrationRequest) -> list[Item]:
     """Rows that cannot be read tell nothing of the traffic that can."""
     if request.traffic is None:
         return []
-    return [item for item in all_items(open_items(request.traffic, request.columns)) if item.flaw is None]
+    return [
+        item
+        for item in all_items(open_items(request.traffic, request.columns, request.settings))
+        if item.flaw is None
+    ]
 
 
 def contents_hash(manifest: ManifestReader) -> str:

@@ -16,11 +16,12 @@ from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.compiled_blocks import CompiledBlocks
 from autosteer_core.slots.parity import check_parity
 from autosteer_core.static_engine import StaticEngine
-from pipelines.bundle_files import load_bundle
+from pipelines.bundle_files import BundleReader
 from pipelines.demo.model import demo_model_folder
 from pipelines.kept_model import KeptModel, kept_model, on_cpu
 from pipelines.load_model import load_encoder, load_model
 from pipelines.settings import Settings
+from pipelines.signing import trust_of
 from workers.encoding_pool import EncodingPool
 
 DEMO = "demo"
@@ -52,6 +53,7 @@ def engine_options(settings: Settings, compare: bool, pulse: Callable[[], None] 
         logprobs=settings.logprobs,
         encoder=_encoder(settings, pulse),
         compile=settings.compile,
+        activations=settings.activations,
     )
 
 
@@ -80,17 +82,24 @@ def require_fitting_attention(settings: Settings) -> None:
         )
 
 
-def build_engine(settings: Settings, compare: bool = False, pulse: Callable[[], None] = silent) -> Engine:
+def build_engine(
+    settings: Settings,
+    compare: bool = False,
+    pulse: Callable[[], None] = silent,
+    bundles: BundleReader | None = None,
+) -> Engine:
     """Model, bundle and engine; a model that decodes in slots is compared with plain `generate` first.
 
-    Equal items are computed once, unless their answers are sampled.
+    Equal items are computed once, unless their answers are sampled. Without `bundles` the settings and this
+    machine's key say which bundles are trusted.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family, or the chosen attention, cannot be decoded in slots, or not compiled.
     """
     require_fitting_attention(settings)
-    bundle, kept = load_bundle(settings.bundle), kept_model(settings, load_backbone)
+    bundle = (bundles or BundleReader(trust_of(settings)))(settings.bundle)
+    kept = kept_model(settings, load_backbone)
     options = _options(kept, settings, compare, pulse)
     if settings.engine == "static":
         engine: Engine = StaticEngine(kept.backbone, bundle, options)
@@ -110,13 +119,19 @@ def _prove(kept: KeptModel, bundle: Bundle, compiled: bool) -> None:
         kept.proven.add(compiled)
 
 
-def build_auditor(settings: Settings, beside: Mapping[str, str], pulse: Callable[[], None] = silent) -> Auditor:
-    """What reads risks under the settings' bundle and those `beside` it, name -> address.
+def build_auditor(
+    settings: Settings,
+    beside: Mapping[str, str],
+    pulse: Callable[[], None] = silent,
+    bundles: BundleReader | None = None,
+) -> Auditor:
+    """What reads risks under the settings' bundle and those `beside` it, name -> address; `bundles` as above.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
     """
-    others = {name: load_bundle(address) for name, address in beside.items()}
+    read = bundles or BundleReader(trust_of(settings))
+    others = {name: read(address) for name, address in beside.items()}
     kept = kept_model(settings, load_backbone)
     options = _options(kept, settings, False, pulse)
-    return EqualAudits(JointAudit(kept.backbone, load_bundle(settings.bundle), others, options))
+    return EqualAudits(JointAudit(kept.backbone, read(settings.bundle), others, options))

@@ -61,7 +61,7 @@ def evaluate(request: EvaluationRequest, console: Console) -> Evaluation:
     with shown_runs(request.out, request.settings, console) as runs:
         seen = run_everything(runs, items.address, chosen, bundles, request.sweep)
         questions = [row for row in chosen if seen.risks[OURS][row.item_id].flaw is None]
-        conditions = conditions_of(seen, questions, load_bundle(bundles[OURS]))
+        conditions = conditions_of(seen, questions, load_bundle(bundles[OURS], request.settings))
         pairs = answered_pairs(questions, conditions)
         judged = judge_everything(runs, items.address, pairs, request.judges, bundles[OURS])
     with console.status("measuring"):
@@ -81,7 +81,7 @@ def _measured(
     questions: Sequence[Question],
     detectors: Sequence[Detector],
 ) -> dict[str, Any]:
-    bundle = load_bundle(bundles[OURS])
+    bundle = load_bundle(bundles[OURS], request.settings)
     return {
         "suite": request.suite,
         "bundle": bundle,
@@ -104,7 +104,7 @@ def _bundles(request: EvaluationRequest) -> dict[str, str]:
         raise UserMistake(f"--baseline {taken[0]} has a name that is taken: give it another one, as NAME=BUNDLE")
     bundles |= request.baselines
     for address in bundles.values():
-        load_bundle(address).require(load_bundle(ours).fingerprint)
+        load_bundle(address, request.settings).require(load_bundle(ours, request.settings).fingerprint)
     return bundles
 
 

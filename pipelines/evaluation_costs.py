@@ -31,7 +31,7 @@ def cost_table(found: Evaluation, settings: Settings) -> Table:
         "bundle", *COLUMNS, "output layer per token", "E rebuilt per token", title="against the plain output layer"
     )
     for name, address in found.bundles.items():
-        cost = steering_cost(load_bundle(address).head, vocabulary)
+        cost = steering_cost(load_bundle(address, settings).head, vocabulary)
         cells = (shown_cell(_pooled(found, metric, kind).get(name)) for metric, kind in COLUMNS.values())
         table.add_row(name, *cells, f"x {cost.edited:.2f}", f"x {cost.rebuilt:.0f}")
     return table

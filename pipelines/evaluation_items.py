@@ -19,6 +19,7 @@ from infra.suite_manifest import SuiteFacts, suite_facts
 from pipelines.import_suite import import_suite
 from pipelines.suite import load_suite, shipped_suites
 from pipelines.wiring import open_items, stream
+from workers.decoder_process import DecoderProcess
 
 ITEMS, IMPORTED = "items.parquet", "import.json"
 _ITEMS_PER_FILE = 1024
@@ -97,7 +98,9 @@ def find_leaks(calibrated_on: str | None, items: EvaluationItems) -> Leakage | N
     """Rows of the evaluation that calibration has shown; None where nobody says what calibration saw."""
     if calibrated_on is None:
         return None
-    return leakage_between(traces_of(stream(open_items(calibrated_on))), traces_of(stream(open_items(items.address))))
+    decoder = DecoderProcess()
+    known, asked = (traces_of(stream(open_items(address)), decoder) for address in (calibrated_on, items.address))
+    return leakage_between(known, asked)
 
 
 def write_rows(out: str, name: str, source: str, wanted: Collection[str], late: Collection[str]) -> str | None:

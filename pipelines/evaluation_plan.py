@@ -14,6 +14,7 @@ from pipelines.bundle_files import load_bundle, save_bundle
 from pipelines.evaluation_items import put_same, write_rows
 from pipelines.evaluation_runs import Runs, Verdicts
 from pipelines.hub_judges import exchange_text
+from pipelines.signing import signer_of
 from pipelines.wiring import open_items, stream
 
 OURS = "gated"
@@ -61,7 +62,9 @@ def run_everything(
     sample = write_rows(out, "sample", address, sampled, ())
     for name, bundle in bundles.items():
         steers = runs.settings.gate_action in (None, GateAction.STEER)
-        if name != OURS and not (steers and same_edit(load_bundle(bundle), load_bundle(ours))):
+        if name != OURS and not (
+            steers and same_edit(load_bundle(bundle, runs.settings), load_bundle(ours, runs.settings))
+        ):
             seen.others[name] = runs.generate(slug(name), bundle, sample)
     _sweep(runs, seen, address, sweep_rows(questions, sweep, runs.settings.seed) if sweep else [], ours)
     return seen
@@ -94,11 +97,11 @@ def same_edit(one: Bundle, other: Bundle) -> bool:
 
 def _sweep(runs: Runs, seen: Seen, address: str, rows: Sequence[Question], ours: str) -> None:
     manifest = write_rows(runs.out, "sweep", address, {row.item_id for row in rows}, ())
-    bundle = load_bundle(ours)
+    bundle = load_bundle(ours, runs.settings)
     for strength in STRENGTHS if manifest else ():
         epsilon = bundle.head.epsilon * strength
         folder = f"{runs.out.rstrip('/')}/sweep/{epsilon:g}"
-        save_bundle(_always(bundle, epsilon), folder)
+        save_bundle(_always(bundle, epsilon), folder, signer_of(runs.settings))
         seen.swept[epsilon] = runs.generate(f"epsilon-{epsilon:g}", folder, manifest, gate_action=GateAction.STEER)
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from autosteer_core.questions import SetKind
 from pipelines.evaluation_results import Evaluation
 from pipelines.evaluation_tables import columns_of, shown_cell
+from pipelines.page import page
 from pipelines.pictures.layers import layers_picture
 from pipelines.pictures.reliability import reliability_picture
 from pipelines.pictures.roc import roc_picture
@@ -15,19 +14,19 @@ from pipelines.pictures.sweep import sweep_picture
 
 
 def evaluation_html(found: Evaluation) -> bytes:
-    """Every value is escaped by the template engine; a strict CSP allows embedded pictures and nothing else."""
-    environment = Environment(
-        loader=PackageLoader("pipelines"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    """Every value is escaped; the page's policy allows embedded pictures and nothing else."""
     tables = [
         (name, columns_of(lines), lines) for name, lines in (("Answers", found.table), ("Detection", found.detection))
     ]
-    page = environment.get_template("evaluation.html").render(
-        found=found, guarantee=found.bundle.guarantee, tables=tables, shown=shown_cell,
-        pictures=list(_pictures(found)),
-        leaks=found.leakage.counts() if found.leakage else {},
-    )  # fmt: skip
-    return page.encode()
+    values = {
+        "found": found,
+        "guarantee": found.bundle.guarantee,
+        "tables": tables,
+        "shown": shown_cell,
+        "pictures": list(_pictures(found)),
+        "leaks": found.leakage.counts() if found.leakage else {},
+    }
+    return page("evaluation", values, pictures=True)
 
 
 def _pictures(found: Evaluation) -> Iterator[tuple[str, str]]:

@@ -78,8 +78,8 @@ class Runs:
 def shown_runs(out: str, settings: Settings, console: Console) -> Iterator[Runs]:
     """One line per run, for as long as the evaluation works; all runs share the workers."""
     bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+        MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
     )  # fmt: skip
     with worker_pool(settings) as pool, bar:
         yield Runs(out, settings, pool, bar)

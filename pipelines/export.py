@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from autosteer_core.commit import SEALED, read_part
 from autosteer_core.errors import UserMistake
@@ -13,11 +13,13 @@ from autosteer_core.records import CommitRecord
 from autosteer_core.run import read_record
 from infra.open_store import open_store, scheme_of
 from infra.openai_batch_output import error_line, is_output, output_line
+from infra.spreadsheet_csv import csv_header, csv_row
+from infra.verdict_files import COLUMNS
 from infra.verdict_rows import rows_from_parquet
 from infra.whole_files import whole_files
 
-OPENAI_BATCH, JSON_LINES = "openai-batch", "jsonl"
-_FILES = {OPENAI_BATCH: ("output.jsonl", "errors.jsonl"), JSON_LINES: ("verdicts.jsonl",)}
+OPENAI_BATCH, JSON_LINES, CSV = "openai-batch", "jsonl", "csv"
+_FILES = {OPENAI_BATCH: ("output.jsonl", "errors.jsonl"), JSON_LINES: ("verdicts.jsonl",), CSV: ("verdicts.csv",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def export(out: str, form: str, to: Path) -> Exported:
     """
     names = _FILES.get(form)
     if names is None:
-        raise UserMistake(f"there is no form {form}: choose {' or '.join(_FILES)}")
+        raise UserMistake(f"there is no form {form}: choose {', '.join(_FILES)}")
     if scheme_of(str(to)):
         raise UserMistake("exports are written into a folder of this machine: give --to a path, then copy the files")
     store = open_store(out)
@@ -46,23 +48,27 @@ def export(out: str, form: str, to: Path) -> Exported:
         raise UserMistake(f"{out} holds an {kind}, which has no answers: export it with --format {JSON_LINES}")
     lines = dict.fromkeys(names, 0)
     with whole_files(to, names) as files:
+        if form == CSV:
+            files[0].write(csv_header(COLUMNS))
         for row in _rows(store):
             name, line = _line(row, form)
-            _write(files[names.index(name)], line)
+            files[names.index(name)].write(line)
             lines[name] += 1
     return Exported(str(to), lines)
 
 
-def _line(row: dict[str, Any], form: str) -> tuple[str, dict[str, Any]]:
+def _line(row: dict[str, Any], form: str) -> tuple[str, str]:
     """Which file the row goes to, and as what."""
+    if form == CSV:
+        return _FILES[form][0], csv_row(row, COLUMNS)
     if form == JSON_LINES:
-        return _FILES[form][0], row
+        return _FILES[form][0], _json_line(row)
     output, errors = _FILES[form]
-    return (output, output_line(row)) if is_output(row) else (errors, error_line(row))
+    return (output, _json_line(output_line(row))) if is_output(row) else (errors, _json_line(error_line(row)))
 
 
-def _write(file: TextIO, line: dict[str, Any]) -> None:
-    file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+def _json_line(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rows(store: BlobStore) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from autosteer_core.judging import SUCCESS_AT
 from autosteer_core.model_judges import ClassifierJudge, Exchange, GuardJudge, ModelJudge
 from autosteer_core.values import Action, Item, Verdict
 from autosteer_core.verdict_stages import broken as broken_verdict
+from pipelines.model_files import refuse_code
 from pipelines.settings import Settings
 
 
@@ -58,6 +59,7 @@ def load_judge(name: str, settings: Settings) -> JudgeEngine:
         UserMistake: no such model, no chat template, or classes of which none is clearly the one that counts.
     """
     address, _, label = name.partition("@")
+    refuse_code(address)
     try:
         config = AutoConfig.from_pretrained(address, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(address, trust_remote_code=False)

@@ -13,6 +13,7 @@ from infra.importers.row import ImportedRow
 from infra.suite_manifest import write_suite_manifest
 from pipelines.suite import Suite, SuiteSet, load_suite
 from pipelines.suite_rows import Usable, drawn, item_id, item_of, items_of, kind_of, rows_of, usable_rows
+from workers.decoder_process import DecoderProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ def import_suite(suite: Suite, data: Path, out: Path) -> SuiteReport:
 
 
 def _leakage(known: Sequence[Usable], asked: Sequence[Usable], data: Path) -> Leakage:
-    return leakage_between(traces_of(_items(known, data)), traces_of(_items(asked, data)))
+    decoder = DecoderProcess()
+    return leakage_between(traces_of(_items(known, data), decoder), traces_of(_items(asked, data), decoder))
 
 
 def _items(sets: Sequence[Usable], data: Path) -> Iterator[Item]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from infra.column_map import ColumnMap
+from pipelines.bundle_files import BundleReader
 from pipelines.settings import Settings
 
 Kind = Literal["generate", "audit"]
@@ -15,7 +16,8 @@ class Job:
     """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead.
 
     `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold. A worker holds at most
-    `most_parts` at once.
+    `most_parts` at once. `sites` are what the bundle's probe reads, in words. `bundles` is how it reads a bundle: by
+    the trust of whoever started the run.
     """
 
     kind: Kind
@@ -30,11 +32,16 @@ class Job:
     beside: Mapping[str, str] = field(default_factory=dict)
     beside_ids: Mapping[str, str] = field(default_factory=dict)
     most_parts: int = 1
+    sites: str = ""
+    bundles: BundleReader = field(default_factory=BundleReader)
 
     @property
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change rows, and so belong to the run's identity."""
         names = ["max_prompt_tokens", "rows_per_part", "dtype", "attn_implementation"]
+        names += [name for name in ("picture_roots", "fetch_hosts") if getattr(self.settings, name)]
+        if self.settings.activations:
+            names += ["activations"]
         if self.kind == "generate":
             names += ["max_new_tokens", "gate_action", "engine", "second_look"]
             names += ["temperature", "top_p", "top_k", "stop", "logprobs", "compile"]

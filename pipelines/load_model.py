@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -24,10 +25,17 @@ from autosteer_core.backbones.families import FAMILIES, TEXT_FAMILIES
 from autosteer_core.backbones.text_decoder import TextDecoder
 from autosteer_core.errors import UserMistake, first_line
 from autosteer_core.values import Item
+from pipelines.model_files import CODE, refuse_code
+from pipelines.packed_weights import pack_only_what_fits
 from pipelines.settings import Settings
+from workers.decoder_process import DecoderProcess
 
 # Code from a checkpoint is never run, and weights are never unpickled.
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
+# A template computes: it can divide by zero, look up what is not there, or ask for too long a range.
+_TEMPLATE_ERRORS = (
+    ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, TemplateError,
+)  # fmt: skip
 
 
 def load_model(source: str, settings: Settings) -> ChatBackbone:
@@ -44,6 +52,7 @@ def load_model(source: str, settings: Settings) -> ChatBackbone:
 
     backbone = _load(source, settings, build)
     if settings.quantization != "none":
+        pack_only_what_fits(backbone.model)
         # On some CPUs bitsandbytes packs the weights anew at the first pass: afterwards they hash to something else.
         assert backbone.fingerprint
     return backbone
@@ -64,6 +73,7 @@ def load_encoder(source: str, settings: Settings) -> ChatBackbone:
 
 
 def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> ChatBackbone:
+    refuse_code(source)
     try:
         config = AutoConfig.from_pretrained(source, **_SAFE)
     except (OSError, ValueError) as error:
@@ -74,7 +84,10 @@ def _load(source: str, settings: Settings, build: Callable[[Any, Any], Any]) -> 
         processor, model = family.load_processor(source), build(auto_class, config)
     except (OSError, ValueError, ImportError) as error:
         raise UserMistake(f"model {source} cannot be loaded{_blamed(settings)}: {first_line(error)}") from error
-    return _checked(source, family(model, processor, settings.max_prompt_tokens))
+    refuse_code(source)  # again, because only now what had to be downloaded is there
+    backbone = family(model, processor, settings.max_prompt_tokens)
+    backbone.decoder = DecoderProcess()
+    return _checked(source, backbone)
 
 
 def _family(source: str, config: Any) -> type[ChatBackbone]:
@@ -141,7 +154,12 @@ def _checked(source: str, backbone: ChatBackbone) -> ChatBackbone:
     """Encode once, so that a model that cannot chat is refused here and not by every worker."""
     try:
         backbone.encode(Item("check", "hello"))
-    except (ValueError, TypeError, TemplateError) as error:
+    except SecurityError as error:
+        raise UserMistake(
+            f"model {source} has a chat template that the sandbox stopped ({first_line(error)}): use another model",
+            CODE,
+        ) from error
+    except _TEMPLATE_ERRORS as error:
         raise UserMistake(
             f"model {source} has no usable chat template ({first_line(error)}): choose its instruction-tuned variant"
         ) from error

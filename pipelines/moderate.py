@@ -25,8 +25,8 @@ from workers.ray_pool import Pool
 def moderate(request: Request, console: Console, pool: Pool | None = None) -> Summary:
     """Do or continue the run, show it, and leave `summary.json` and `report.html` beside the rows."""
     bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+        MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
     )  # fmt: skip
     with bar:
         task = bar.add_task(f"{request.kind}: starting", total=None)
@@ -55,4 +55,5 @@ def _print(summary: Summary, console: Console) -> None:
     if summary.beside:
         console.print(beside_table(summary))
     where = summary.finished.store.describe()
-    console.print(f"rows, summary.json and report.html are in {where}", highlight=False)
+    console.print(f"rows, summary.json and report.html are in {where}", highlight=False, markup=False)
+    console.print(f"head of its audit log: {summary.finished.head}", highlight=False)

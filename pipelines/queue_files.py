@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import GroupedQueue
+from infra.queue_disk import require_local_disk
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
 
@@ -53,6 +54,7 @@ def open_queue(out: str, run_id: str, max_failures: int = 5, server: str | None 
         return _on_server(server, queue_name(out, run_id), max_failures)
     path = queue_file(out, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
+    require_local_disk(path)
     return SqliteQueue(path, SystemClock(), max_failures)
 
 

@@ -1,21 +1,35 @@
 """Rows of a run that are wanted anew: parts that were set aside, and rows whose errors may pass by themselves."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from autosteer_core.commit import commit_part, read_part, unseal
+from autosteer_core.audit_log import Deed
+from autosteer_core.commit import commit_part, read_activations_of, read_part, unseal
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, RedoRecord, read_records, redo
 from autosteer_core.run import read_record
 from autosteer_core.values import AGAIN, Lease, Part, PartId, Verdict
+from infra.activation_files import activations_from_parquet, activations_to_parquet, origin_of
 from infra.open_store import open_store
 from infra.verdict_files import provenance_of, verdicts_from_parquet, verdicts_to_parquet
+from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
 
 # On another machine, with more memory, or once a missing picture is in its place, the same item may be answered.
-TRANSIENT = frozenset({"E_ENCODER_DIED", "E_IMAGE_MISSING", "E_OUT_OF_MEMORY", "E_POISONED", "E_SET_ASIDE"})
+TRANSIENT = frozenset(
+    {
+        "E_DECODER_DIED",
+        "E_ENCODER_DIED",
+        "E_FETCH_FAILED",
+        "E_FETCH_TIME",
+        "E_IMAGE_NOT_FOUND",
+        "E_OUT_OF_MEMORY",
+        "E_POISONED",
+        "E_SET_ASIDE",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +52,11 @@ def retry(out: str, errors: str, server: str | None = None) -> Retried:
     wanted = _codes(errors)
     store = open_store(out)
     run_id = str(read_record(store)["run_id"])
-    rows = sum(_reopened(store, record, wanted) for record in read_records(store).current)
+    rows = sum(_reopened(store, committed, wanted) for committed in read_records(store).current)
     with known_queue(out, run_id, server) as queue:
         parts = queue.reopen() if queue else 0
+    if rows or parts:
+        log_deed(store, Deed.ROWS_REOPENED, {"run_id": run_id, "rows": rows, "parts": parts})
     return Retried(rows, parts)
 
 
@@ -70,12 +86,14 @@ def _reopened(store: BlobStore, record: CommitRecord, wanted: frozenset[str] | N
         return 0
     runs = list(_runs(again))
     pieces = [[record.start + start, record.start + stop] for start, stop, _ in runs]
+    kept = read_activations_of(store, record)
     unseal(store)
     redo(store, RedoRecord(record.part_id, pieces, "retry"))
     part = Part(PartId(record.part_id), record.source, record.start, record.start + record.rows)
     for start, stop, anew in runs:
         if not anew:
-            _keep(store, part.piece(AGAIN, record.start + start, record.start + stop), verdicts[start:stop], data)
+            piece = part.piece(AGAIN, record.start + start, record.start + stop)
+            _keep(store, piece, verdicts[start:stop], data, kept)
     return sum(again)
 
 
@@ -88,7 +106,12 @@ def _runs(again: Sequence[bool]) -> Iterator[tuple[int, int, bool]]:
         start = stop
 
 
-def _keep(store: BlobStore, piece: Part, verdicts: Sequence[Verdict], data: bytes) -> None:
-    """Rows that stay as they are, under the versions that made them."""
+def _keep(store: BlobStore, piece: Part, verdicts: Sequence[Verdict], data: bytes, activations: bytes | None) -> None:
+    """Rows that stay as they are, under the versions that made them, with what was read of them."""
     kept = verdicts_to_parquet(verdicts, provenance_of(data) | {"part_id": str(piece.part_id)}, piece.source)
-    commit_part(store, Lease(piece, 0, "retry", 0.0), verdicts, kept)
+    read = None
+    if activations is not None:
+        vectors = activations_from_parquet(activations)
+        told = [replace(verdict, activation=vectors.get(verdict.row)) for verdict in verdicts]
+        read = activations_to_parquet(told, origin_of(activations))
+    commit_part(store, Lease(piece, 0, "retry", 0.0), verdicts, kept, read)

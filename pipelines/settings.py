@@ -2,24 +2,27 @@
 
 import json
 import os
-import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from autosteer_core.bundle_signature import MOST_EPOCH
 from autosteer_core.errors import UserMistake
 from autosteer_core.guarantee import Bounds
 from autosteer_core.labelled import HoldOut
 from autosteer_core.sampling import COLDEST, HOTTEST
 from autosteer_core.values import GateAction
+from pipelines.settings_file import read_settings_file
 
 PREFIX = "AUTOSTEER_"
 Attention = Literal["sdpa", "eager", "flash_attention_2"]
 _NOT_SETTINGS = {"AUTOSTEER_DEBUG"}
+SHORTEST_LEASE, LONGEST_LEASE = 3.0, 86_400.0
 
 
 def _listed(value: Any) -> Any:
@@ -37,7 +40,15 @@ def _listed(value: Any) -> Any:
 
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+KeyText = Annotated[str, Field(min_length=1, max_length=4096)]
+Keys = Annotated[tuple[KeyText, ...], NoDecode, BeforeValidator(_listed), Field(max_length=64)]
 Texts = Annotated[tuple[StopString, ...], NoDecode, BeforeValidator(_listed), Field(max_length=16)]
+Places = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(max_length=64),
+]
 
 
 class Settings(BaseSettings):
@@ -57,7 +68,7 @@ class Settings(BaseSettings):
     batch_rows: int = Field(16, ge=1, description="rows that plain generate decodes at once")
     engine: Literal["slots", "static"] = Field("slots", description="how answers are decoded; static: plain generate")
     slots: int = Field(16, ge=1, le=1024, description="rows that the slot engine decodes at once")
-    lease_seconds: float = Field(300.0, ge=1, description="a worker that does not renew in time loses its part")
+    lease_seconds: float = Field(300.0, description="a worker that does not renew in time loses its part")
     max_failures: int = Field(5, ge=1, description="failures after which a part is set aside")
     queue: str | None = Field(
         None, repr=False, description="postgresql:// address of the queue's server; default: a file of its own"
@@ -102,7 +113,19 @@ class Settings(BaseSettings):
     top_k: int | None = Field(None, ge=1, description="draw among so many of the likeliest tokens")
     stop: Texts = Field((), description="an answer ends before this text, or before any of a JSON list of texts")
     logprobs: bool = Field(False, description="write the log of the probability of every token of an answer")
+    activations: bool = Field(False, description="keep what the probe read of every row, for other probes to read")
     compile: bool = Field(False, description="compile the steps of the slot engine: measure before use")
+    picture_roots: Places = Field(
+        (), description="folders and s3:// prefixes that pictures may lie below; default: where the manifest lies"
+    )
+    fetch_hosts: Places = Field((), description="hosts that pictures are fetched from, for example img.example.com")
+
+    trusted_keys: Keys = Field(
+        (), description="whose bundles are served: a public key, a file of them, or a JSON list of both"
+    )
+    allow_unsigned: bool = Field(False, description="serve bundles that no trusted key has signed")
+    epoch: int | None = Field(None, ge=0, le=MOST_EPOCH, description="of new signatures; default: least_epoch")
+    least_epoch: int = Field(0, ge=0, le=MOST_EPOCH, description="bundles with an older signature are refused")
 
     @model_validator(mode="after")
     def _can_sample(self) -> "Settings":
@@ -112,6 +135,18 @@ class Settings(BaseSettings):
         if self.temperature is not None and self.engine == "static":
             raise PydanticCustomError(
                 "sampling", "engine=static takes the likeliest token: leave out temperature, or use engine=slots"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_renew(self) -> "Settings":
+        """Refuse a lease that one step of the model could outlast."""
+        if not SHORTEST_LEASE <= self.lease_seconds <= LONGEST_LEASE:
+            raise PydanticCustomError(
+                "lease",
+                "lease_seconds is {given}, expected {least} to {most}: a worker renews its lease three times in that "
+                "time, between two steps of the model, and a step may take a second",
+                {"given": self.lease_seconds, "least": SHORTEST_LEASE, "most": LONGEST_LEASE},
             )
         return self
 
@@ -145,49 +180,45 @@ def load_settings(file: Path | None = None, **flags: Any) -> Settings:
     """
     _refuse_unknown_variables()
     given = {name: value for name, value in flags.items() if value is not None}
-    from_file = {
-        name: value for name, value in _read(file).items() if name not in given and not _in_environment(name)
-    }
+    read = read_settings_file(file) if file else {}
+    from_file = {name: value for name, value in read.items() if name not in given and not _in_environment(name)}
     try:
         return Settings(**from_file | given)
     except ValidationError as error:
-        raise UserMistake(_sentence(error, file)) from error
+        raise _mistake(error, file) from error
 
 
 def _refuse_unknown_variables() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | _NOT_SETTINGS
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise UserMistake(
-                f"environment variable {name} is no setting: expected one of {', '.join(sorted(known))}"
-            )
+            raise UserMistake(f"environment variable {name} is no setting: {_nearest(name, known)}", "E_SETTING")
 
 
 def _in_environment(name: str) -> bool:
     return any(variable.upper() == PREFIX + name.upper() for variable in os.environ)
 
 
-def _read(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        text = file.read_text("utf-8")
-        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
-    except OSError as error:
-        raise UserMistake(f"settings file {file} cannot be read ({error.strerror}): check --config") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserMistake(f"settings file {file} is not valid TOML or YAML: {error}") from error
-    if not isinstance(values or {}, dict):
-        raise UserMistake(f"settings file {file} holds a {type(values).__name__}, expected names with values")
-    return dict(values or {})
+def _mistake(error: ValidationError, file: Path | None) -> UserMistake:
+    """Of several mistakes the first; the value of a setting that may hold a secret is not told."""
+    problem = error.errors(include_url=False)[0]
+    kind, names = problem["type"], [str(place) for place in problem["loc"]]
+    if kind == "lease":
+        return UserMistake(problem["msg"], "E_CONFIG_LEASE")
+    if kind in {"sampling", "compile"}:
+        return UserMistake(problem["msg"], "E_SETTING")
+    if kind == "extra_forbidden":
+        where = f" in {file}" if file else ""
+        return UserMistake(
+            f"unknown setting `{names[0]}`{where}: {_nearest(names[0], Settings.model_fields)}", "E_SETTING"
+        )
+    field = Settings.model_fields.get(names[0])
+    value = "given" if field is None or not field.repr else f"{problem.get('input')!r:.80}"
+    return UserMistake(f"setting `{'.'.join(names)}` is {value}: {problem['msg']}", "E_SETTING")
 
 
-def _sentence(error: ValidationError, file: Path | None) -> str:
-    problem = error.errors()[0]
-    if problem["type"] in {"sampling", "compile"}:
-        return problem["msg"]
-    name = ".".join(str(place) for place in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(Settings.model_fields))
-        return f"unknown setting `{name}`{f' in {file}' if file else ''}: expected one of {known}"
-    return f"setting `{name}` is {problem.get('input')!r}: {problem['msg']}"
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """What was meant, where it can be guessed, and everything that there is."""
+    names = sorted(known)
+    meant = get_close_matches(name, names, n=1)
+    return f"{f'did you mean {meant[0]}? ' if meant else ''}expected one of {', '.join(names)}"

@@ -35,6 +35,7 @@ def run_status(out: str, server: str | None = None) -> dict[str, Any]:
         "rows_done": done,
         "parts_committed": len(commits),
         "actions": dict(sorted(actions.items())),
+        "activation_bytes": sum(commit.activations.bytes for commit in commits if commit.activations),
         "state": "finished" if sealed else "unfinished",
         **_queue(out, record["run_id"], server, sealed=sealed),
     }

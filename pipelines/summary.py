@@ -1,14 +1,12 @@
 """What a finished run did, as plain values: for the terminal, for --json and for the report."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autosteer_core.evaluation import GroupOutcome, Rate, flag_rates, outcomes
-from autosteer_core.judges import is_degenerate, opens_with_refusal
-from autosteer_core.values import Action, Label, Verdict
+from autosteer_core.evaluation import GroupOutcome, Rate
+from autosteer_core.values import Label, Verdict
 from pipelines.batch_run import Finished
+from pipelines.tally import Tally
 
 KINDS = {"generate": ("answer", "refuse", "review", "error"), "audit": ("allow", "flag", "review", "error")}
 
@@ -25,7 +23,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts add up to the manifest's rows; rates need labels."""
+    """Counts add up to the manifest's rows; rates need labels. `histogram` has rows per risk bin by label."""
 
     finished: Finished
     actions: dict[str, int]
@@ -36,6 +34,8 @@ class Summary:
     judges_disagree: int
     borderline: int
     beside: list[Beside]
+    histogram: list[tuple[str, list[int]]]
+    examples: list[Verdict]
 
     def as_json(self) -> dict[str, Any]:
         """Stable keys for machines."""
@@ -45,6 +45,7 @@ class Summary:
             "rows": self.finished.run.rows,
             "out": self.finished.store.describe(),
             "resumed": self.finished.resumed,
+            "audit_head": str(self.finished.head),
             "bundle_id": self.finished.run.bundle_id,
             "actions": self.actions,
             "errors": self.errors,
@@ -58,35 +59,27 @@ class Summary:
 
 
 def summarise(finished: Finished) -> Summary:
-    """Count and rate the rows of a sealed run."""
-    rows = finished.verdicts
+    """Count and rate the rows of a sealed run, each of which is read once."""
+    tally = Tally()
+    for row in finished.verdicts:
+        tally.add(row)
     audited = finished.run.kind == "audit"
     return Summary(
         finished=finished,
-        actions=dict.fromkeys(KINDS[finished.run.kind], 0) | _counted(str(row.action) for row in rows),
-        errors=_counted(row.flaw.code for row in rows if row.flaw is not None),
-        outcomes=[] if audited else outcomes(rows),
-        flags=flag_rates(rows) if audited else [],
-        degenerate=sum(row.answer is not None and is_degenerate(row.answer) for row in rows),
-        judges_disagree=sum(_disagree(row) for row in rows),
-        borderline=sum(row.borderline for row in rows),
-        beside=[_beside(name, rows) for name in sorted({name for row in rows for name in row.beside})],
+        actions=dict.fromkeys(KINDS[finished.run.kind], 0) | dict(sorted(tally.actions.items())),
+        errors=dict(sorted(tally.errors.items())),
+        outcomes=[] if audited else tally.outcomes.lines(),
+        flags=tally.flags.lines() if audited else [],
+        degenerate=tally.degenerate,
+        judges_disagree=tally.judges_disagree,
+        borderline=tally.borderline,
+        beside=[
+            Beside(name, pairs[False, True] + pairs[True, True], pairs[True, False], pairs[False, True])
+            for name, pairs in sorted(tally.beside.items())
+        ],
+        histogram=sorted(tally.histogram.items()),
+        examples=tally.examples,
     )
-
-
-def _beside(name: str, rows: Sequence[Verdict]) -> Beside:
-    pairs = [(row.action is Action.FLAG, row.beside[name].gate_open) for row in rows if name in row.beside]
-    there = sum(other for _, other in pairs)
-    return Beside(name, there, pairs.count((True, False)), pairs.count((False, True)))
-
-
-def _counted(values: Any) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))
-
-
-def _disagree(row: Verdict) -> bool:
-    """The gate refused but the text does not read like it, or the other way round."""
-    return row.answer is not None and (row.action is Action.REFUSE) is not opens_with_refusal(row.answer)
 
 
 def _outcome_json(outcome: GroupOutcome) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from rich.table import Table
+from rich.text import Text
 
 from autosteer_core.bundle import Bundle
 from autosteer_core.guarantee import Guarantee
@@ -34,7 +35,7 @@ def outcome_table(summary: Summary) -> Table:
         lines = [outcome for outcome in summary.outcomes if outcome.label is label]
         if lines:
             table.add_section()
-            table.add_row(f"[bold]{heading}[/bold]")
+            table.add_row(Text(heading, "bold"))
         for line in lines:
             rates = (line.unsteered, line.always, line.gated)
             table.add_row(f"  {line.group}", str(line.gated.trials), *(str(rate) for rate in rates))
@@ -92,8 +93,7 @@ def verified_table(found: Verified) -> Table:
     table.columns[2].justify = "right"
     broken = Counter(each.invariant for each in found.violations)
     for name, promise in INVARIANTS.items():
-        count = f"[red]{broken[name]}[/red]" if broken[name] else "0"
-        table.add_row(name, promise, count)
+        table.add_row(name, promise, Text(str(broken[name]), "red" if broken[name] else ""))
     table.add_section()
     lost = f", {found.lost_attempts} attempts that were not committed" if found.lost_attempts else ""
     table.add_row("", f"read: {found.parts:,} parts, {found.rows:,} rows{lost}", "")

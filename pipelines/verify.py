@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autosteer_core.audit_log import Head, breaks
 from autosteer_core.commit import SUCCESS
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
@@ -16,6 +17,8 @@ from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.verdict_rows import whole_rows_from_parquet
+from pipelines.audit_heads import noted_head
+from pipelines.sound_activations import check_activations
 from pipelines.sound_records import by_slot, check_coverage, check_readers, check_rights
 from pipelines.sound_rows import Row, check_attempt, check_fail_closed, check_reasons, check_versions
 from pipelines.violation import INVARIANTS, Violation
@@ -61,7 +64,7 @@ def verify(out: str, manifest: str | None = None, progress: Progress = lambda do
     found = Verified(str(run.get("run_id")), SUCCESS in store.keys(SUCCESS))
     found.violations += _run_record(run)
     if not found.violations:
-        _check(_Stored(store, run), found, manifest, progress)
+        _check(_Stored(store, run, noted=noted_head(out)), found, manifest, progress)
     return found
 
 
@@ -70,6 +73,7 @@ class _Stored:
     store: BlobStore
     run: Mapping[str, Any]
     records: Records = field(default_factory=Records)
+    noted: Head | None = None  # of the audit log
     whole: bool = True  # every record could be read
 
     @property
@@ -92,9 +96,11 @@ def _check(stored: _Stored, found: Verified, manifest: str | None, progress: Pro
         found.violations += check_versions(record, read, stored.run)
         found.violations += check_fail_closed(record, read, gated=stored.gated)
         found.violations += check_reasons(record, read)
+        found.violations += check_activations(stored.store, record, read)
         found.parts, found.rows = found.parts + 1, found.rows + len(read)
         progress(found.parts, len(current))
     found.violations += _lost_attempts(stored, found)
+    found.violations += [Violation("I10", key, what) for key, what in breaks(stored.store, stored.noted)]
     if manifest is not None:
         found.violations += _manifest(manifest, stored.run, ids if found.finished else None)
 

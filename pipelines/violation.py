@@ -12,6 +12,7 @@ INVARIANTS = {
     "I7": "nothing is answered or allowed without a gate that says so",
     "I8": "only a row that was alone is called poisonous, and whatever failed has its reason",
     "I9": "an attempt that lost says the same as the one that won",
+    "I10": "the audit log is as it was written, and its end is the one that was noted outside",
 }
 
 

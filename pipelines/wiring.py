@@ -1,6 +1,7 @@
 """The only place that chooses adapters: queue, store, manifest; and puts them around an engine in a worker."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -8,22 +9,26 @@ import torch
 from autosteer_core.engine import in_chunks
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
+from infra.activation_files import activations_to_parquet
 from infra.column_map import ColumnMap
 from infra.open_manifest import open_manifest
 from infra.open_store import open_store
+from infra.picture_places import PicturePlaces
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.engines import build_auditor, build_engine
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import forget_model
+from pipelines.settings import Settings
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 from workers.patience import Patience
 
 
-def open_items(address: str, columns: ColumnMap | None = None) -> ManifestReader:
-    """The manifest at a file, a folder or an s3:// address."""
-    return open_manifest(address, columns or ColumnMap())
+def open_items(address: str, columns: ColumnMap | None = None, settings: Settings | None = None) -> ManifestReader:
+    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it."""
+    places = PicturePlaces(settings.picture_roots, settings.fetch_hosts) if settings else PicturePlaces()
+    return open_manifest(address, columns or ColumnMap(), places=places)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
@@ -34,22 +39,28 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         name=name,
         queue=queue,
         store=open_store(job.out),
-        manifest=open_items(job.manifest, job.columns),
+        manifest=open_items(job.manifest, job.columns, job.settings),
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
         patience=Patience(lifeline.pulse),
         most_parts=job.most_parts,
+        keep=partial(activations_to_parquet, origin=_origin(job)),
+        writer=ThreadPoolExecutor(1, "writer"),
     )
 
 
 def _judge(job: Job, pulse: Callable[[], None]) -> Judge:
     if job.kind == "generate":
-        return build_engine(job.settings, job.compare, pulse).stream
+        return build_engine(job.settings, job.compare, pulse, job.bundles).stream
     if job.judge is None:
-        return build_auditor(job.settings, job.beside, pulse).stream
+        return build_auditor(job.settings, job.beside, pulse, job.bundles).stream
     forget_model()
     return in_chunks(load_judge(job.judge, job.settings).audit, job.settings.batch_rows)
+
+
+def _origin(job: Job) -> dict[str, str]:
+    return {"model_fingerprint": job.provenance["model_fingerprint"], "sites": job.sites}
 
 
 def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Lease) -> bytes:

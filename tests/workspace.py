@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipelines.bundle_files import save_bundle
 from pipelines.engines import load_backbone
 from pipelines.settings import load_settings
+from pipelines.signing import signer_of
 from tests.pictures import png
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import save_tiny_model
@@ -81,7 +82,7 @@ def make_workspace(root: Path, rows: int) -> Workspace:
     """Every third item has a picture, every fiftieth a broken one."""
     save_tiny_model(root / "model")
     backbone = load_backbone(load_settings(model=str(root / "model")))
-    save_bundle(tiny_bundle(backbone), str(root / "bundle"))
+    save_bundle(tiny_bundle(backbone), str(root / "bundle"), signer_of(load_settings()))
     pictures = [b"broken" if row % 50 == 7 else png() if row % 3 == 0 else None for row in range(rows)]
     table = pa.table(
         {

@@ -11,7 +11,8 @@ from typing import Any
 from autosteer_core.backbones.base import Prompt
 from autosteer_core.encoding import ItemEncoder, encode_item
 from autosteer_core.values import Item
-from workers.encoding_wire import receive_frame, send_answer
+from workers.decoding_frames import receive_frame
+from workers.encoding_wire import send_answer
 
 _NICENESS = 5  # the model's process goes first
 _LOOK_SECONDS = 1.0

@@ -14,7 +14,8 @@ from autosteer_core.backbones.base import Prompt
 from autosteer_core.encoding import ItemEncoder
 from autosteer_core.errors import BadItem, TryAgain
 from autosteer_core.values import Item
-from workers.encoding_wire import receive_answer, send_frame
+from workers.decoding_frames import send_frame
+from workers.encoding_wire import receive_answer
 
 BuildEncoder = Callable[[], ItemEncoder]
 

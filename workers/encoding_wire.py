@@ -1,7 +1,6 @@
 """What an encoding process tells its worker: frames of JSON and safetensors, so that no pickle comes back."""
 
 import json
-import struct
 from dataclasses import asdict
 from socket import socket
 from typing import Any
@@ -11,31 +10,7 @@ from safetensors.torch import load, save
 from autosteer_core.backbones.base import Prompt
 from autosteer_core.backbones.chat_prompt import ChatPrompt
 from autosteer_core.errors import BadItem, UserMistake
-
-_LENGTH = struct.Struct("!Q")
-
-
-def send_frame(line: socket, data: bytes) -> None:
-    """All of it; raises OSError if the other end is gone or does not listen in time."""
-    line.sendall(_LENGTH.pack(len(data)))
-    line.sendall(data)
-
-
-def receive_frame(line: socket) -> bytearray:
-    """The next frame; raises EOFError if the other end is gone, TimeoutError if it is silent for too long."""
-    (length,) = _LENGTH.unpack(_exactly(line, _LENGTH.size))
-    return _exactly(line, length)
-
-
-def _exactly(line: socket, length: int) -> bytearray:
-    data = bytearray(length)
-    missing = memoryview(data)
-    while missing:
-        count = line.recv_into(missing)
-        if not count:
-            raise EOFError
-        missing = missing[count:]
-    return data
+from workers.decoding_frames import receive_frame, send_frame
 
 
 def send_answer(line: socket, answer: Prompt | Exception | None) -> None:

@@ -1,8 +1,10 @@
 """One worker's life: claim parts, judge their items in one stream, commit and complete each part once it is whole."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from autosteer_core.commit import commit_part, split_part
@@ -14,29 +16,38 @@ from workers.isolation import is_poison, is_suspect, poisoned
 from workers.lifeline import Lifeline, Stopped
 from workers.open_parts import OpenPart, OpenParts
 from workers.patience import Patience
+from workers.writes import MOST_BEHIND, AtOnce, Write
 
 log = logging.getLogger(__name__)
 
 Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
+Keep = Callable[[Sequence[Verdict]], bytes | None]
+
+
+def nothing(verdicts: Sequence[Verdict]) -> None:
+    """Keeps no activations."""
 
 
 @dataclass(slots=True)
 class _Shift:
-    """What one call of `run` has in hand: the parts of its stream, and a claimed one that is not begun."""
+    """What one call of `run` has in hand: the parts of its stream, those being written, a claimed one not begun."""
 
     parts: OpenParts = field(default_factory=OpenParts)
+    writes: deque[Write] = field(default_factory=deque)
     waiting: Lease | None = None
     finished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PartWorker:
-    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes.
+    """Everything one worker needs; `judge` answers or audits, `encode` makes the part file's bytes, and `keep` those
+    of the activations beside it.
 
     `judge` gives the verdicts of a stream of items as they finish, each with its item's place, and sends its pulse
     through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part. At most
-    `most_parts` are held at once: a worker that dies loses no more than these.
+    `most_parts` are in work at once, and few more are being written: a worker that dies loses no more than these.
+    Only `writer` is another thread, and only to encode and commit: the queue is spoken to from one.
     """
 
     name: str
@@ -48,6 +59,8 @@ class PartWorker:
     lifeline: Lifeline
     patience: Patience
     most_parts: int
+    writer: Executor = field(default_factory=AtOnce)
+    keep: Keep = nothing
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
@@ -70,7 +83,9 @@ class PartWorker:
                 part = shift.parts.take(place, verdict)
                 if part is not None:
                     self._finish(part, shift)
+                self._settle(shift, MOST_BEHIND)
             shift.parts.require_none(self.lifeline.holds)
+            self._settle(shift, 0)
         except LeaseLost as lost:
             log.info("a stream ends early: %s", lost)
             shift.waiting = None
@@ -129,7 +144,9 @@ class PartWorker:
             self._split(lease)
         elif is_poison(lease):
             log.error("part %s is one row that kills its workers: it is set aside", lease.part.part_id)
-            self._commit(lease, [poisoned(item, lease) for item in self.manifest.items(lease.part)], shift)
+            verdicts = [poisoned(item, lease) for item in self.manifest.items(lease.part)]
+            self._renew(lease)
+            self._decide(lease, self.patience.through(lambda: self._commit(lease, verdicts)), shift)
         else:
             return False
         return True
@@ -142,19 +159,39 @@ class PartWorker:
         self.lifeline.let_go(lease)
 
     def _finish(self, part: OpenPart, shift: _Shift) -> None:
-        lease, verdicts = part.lease, part.in_order()
-        with self._only(lease):
-            self._commit(lease, verdicts, shift)
-
-    def _commit(self, lease: Lease, verdicts: Sequence[Verdict], shift: _Shift) -> None:
         """Commit before completing: dying in between repeats the part, and the second commit is refused.
 
         The other order could lose a part for good.
         """
-        # Fails if the lease is lost: then another worker writes this part.
+        lease, verdicts = part.lease, part.in_order()
+        with self._only(lease):
+            self._renew(lease)
+            shift.writes.append(Write(lease, verdicts, self.writer.submit(self._commit, lease, verdicts)))
+
+    def _renew(self, lease: Lease) -> None:
+        """Before writing; fails if the lease is lost: then another worker writes this part."""
         self.patience.through(lambda: self.queue.renew(lease, self.lifeline.seconds))
-        data = self.encode(verdicts, lease)
-        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))
+
+    def _commit(self, lease: Lease, verdicts: Sequence[Verdict]) -> bool:
+        data, kept = self.encode(verdicts, lease), self.keep(verdicts)
+        return commit_part(self.store, lease, verdicts, data, kept)
+
+    def _settle(self, shift: _Shift, most: int) -> None:
+        """Complete what is written, in order; wait where more than `most` parts are behind the model."""
+        while shift.writes and (len(shift.writes) > most or shift.writes[0].outcome.done()):
+            write = shift.writes.popleft()
+            with self._only(write.lease):
+                self._decide(write.lease, self._outcome(write), shift)
+
+    def _outcome(self, write: Write) -> bool:
+        write.wait(self.lifeline.pulse)
+        try:
+            return write.outcome.result()
+        except Unreachable:
+            # Nothing can be written: the model waits as well.
+            return self.patience.through(lambda: self._commit(write.lease, write.verdicts))
+
+    def _decide(self, lease: Lease, won: bool, shift: _Shift) -> None:
         # A worker of a queue that was lost may have decided the part meanwhile, and may have halved it.
         if not won and isinstance(self.patience.through(lambda: fate(self.store, lease.part)), SplitRecord):
             self._split(lease)
@@ -187,6 +224,10 @@ class PartWorker:
         if shift.waiting:
             self._give_back(shift.waiting, reason, Cause.SHUTDOWN)
         shift.parts, shift.waiting = OpenParts(), None
+        while shift.writes:
+            write = shift.writes.popleft()
+            with suppress(Stopped), self._only(write.lease):
+                self._decide(write.lease, write.outcome.result(), shift)
 
     def _give_back(self, lease: Lease, reason: str, cause: Cause) -> None:
         self.lifeline.let_go(lease)

@@ -79,4 +79,4 @@ class Chameleon(ChatBackbone):
         """Image tokens have names in the vocabulary: a text that spelled one would be read as a picture's part."""
         super()._check(ids, front)
         if not self.suppressed.isdisjoint(ids[len(front) :]):
-            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture token: remove control tokens")
+            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture token: remove control tokens", "text")

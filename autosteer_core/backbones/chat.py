@@ -16,8 +16,9 @@ from autosteer_core.backbones.still_processor import load_still_processor
 from autosteer_core.backbones.user_text import UserText
 from autosteer_core.errors import BadItem
 from autosteer_core.fingerprint import fingerprint
+from autosteer_core.item_pictures import check_count, decode_all
 from autosteer_core.picture_features import PictureFeatures
-from autosteer_core.pictures import decode_picture
+from autosteer_core.pictures import DirectDecoder, PictureDecoder
 from autosteer_core.values import Fingerprint, Item
 
 # What a processor says of the tokens; collate derives it from the ids instead.
@@ -36,6 +37,7 @@ class ChatBackbone:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.max_prompt_tokens = max_prompt_tokens
+        self.decoder: PictureDecoder = DirectDecoder()
         self._user_text = UserText(self.tokenizer)
         self._frames: dict[int, ChatFrame] = {}
 
@@ -94,12 +96,14 @@ class ChatBackbone:
         """Spliced by ids: template pieces may hold control tokens, the user's text never does.
 
         Raises:
-            BadItem: an image cannot be decoded, the text makes a control token (E_PLACEHOLDER), the pictures alone
-                (E_IMAGE_TOKENS) or all of the prompt (E_TEXT_TOO_LONG) have more than `max_prompt_tokens`, or the
-                prompt leaves no room for an answer in the model's context (E_CONTEXT).
+            BadItem: an image cannot be decoded, there are more than the template shows (E_IMAGE_COUNT), the text has
+                a control token (E_PLACEHOLDER), the pictures alone (E_IMAGE_TOKENS) or all of the prompt
+                (E_TEXT_TOO_LONG) have more than `max_prompt_tokens`, or the prompt leaves no room for an answer in
+                the model's context (E_CONTEXT).
         """
-        images = [decode_picture(data) for data in item.images]
-        frame = self._frame(len(images))
+        frame = self._frame(len(item.images))
+        check_count(len(item.images), self._places(frame, len(item.images)))
+        images = decode_all(item.images, self.decoder)
         front, pictures = self._front(frame, images)
         body = self._user_text.encode(frame.around(item.text), opens=not frame.head)
         prompt = ChatPrompt(front + body + self._trusted(frame.rest), pictures)
@@ -162,6 +166,10 @@ class ChatBackbone:
         pictures = {name: torch.as_tensor(value) for name, value in encoded.items() if name not in _OF_TOKENS}
         return encoded["input_ids"][0].tolist(), pictures
 
+    def _places(self, frame: ChatFrame, wanted: int) -> int:
+        """How many pictures the template shows; some write no token that the processor names."""
+        return frame.head.count(getattr(self.processor, "image_token", None) or "\0") or wanted
+
     def _per_token(self, input_ids_NT: Tensor) -> Mapping[str, Tensor]:
         """Further model inputs of shape (N, T)."""
         return {}
@@ -171,7 +179,7 @@ class ChatBackbone:
 
     def _check(self, ids: list[int], front: list[int]) -> None:
         if ids.count(self.image_token_id) != front.count(self.image_token_id):
-            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens")
+            raise BadItem("E_PLACEHOLDER", "the text encodes to a picture placeholder: remove control tokens", "text")
         self._check_length(len(ids), ids.count(self.image_token_id))
 
     def _check_length(self, tokens: int, pictures: int) -> None:
@@ -186,6 +194,7 @@ class ChatBackbone:
                 "E_TEXT_TOO_LONG",
                 f"the prompt has {tokens} tokens, {pictures} of them pictures, "
                 f"at most {self.max_prompt_tokens} allowed: shorten the item or raise max_prompt_tokens",
+                "text",
             )
         check_context(tokens, 1, self.context_tokens)
 

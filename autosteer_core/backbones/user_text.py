@@ -26,13 +26,17 @@ class UserText:
         """Ids of a piece between two control tokens; `opens` says that it stands at the very start of a prompt.
 
         Raises:
-            BadItem: E_PLACEHOLDER, the vocabulary itself spells a control token in plain text.
+            BadItem: E_PLACEHOLDER, the vocabulary itself spells a control token in plain text; E_TEXT_UTF8, half a
+                surrogate pair.
         """
+        _check_whole(text)
         copy, fence = self._copy
         ids = copy.encode(text if opens else fence + text, add_special_tokens=False).ids
         ids = ids if opens else ids[1:]
         if not (self.control.keys() - {self._tokenizer.unk_token_id}).isdisjoint(ids):
-            raise BadItem("E_PLACEHOLDER", "the text encodes to a control token: remove control tokens from it")
+            raise BadItem(
+                "E_PLACEHOLDER", "the text encodes to a control token: remove control tokens from it", "text"
+            )
         return list(ids)
 
     def boundaries(self, text: str) -> tuple[int, int]:
@@ -57,6 +61,15 @@ class UserText:
         copy = Tokenizer.from_str(json.dumps(state))
         copy.add_special_tokens([AddedToken(fence, normalized=False)])
         return copy, fence
+
+
+def _check_whole(text: str) -> None:
+    """JSON can say half a surrogate pair; no tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = f"at character {error.start} of the prompt's text"
+        raise BadItem("E_TEXT_UTF8", f"half a surrogate pair {at}, expected UTF-8: repair the text", "text") from None
 
 
 def _is_control(token: Any) -> bool:

@@ -13,6 +13,7 @@ from autosteer_core.backbones.base import Backbone, Prompt
 from autosteer_core.budget import Budget, fitting, too_large
 from autosteer_core.decoding import Answer
 from autosteer_core.prefill import Prefill, Prefilled
+from autosteer_core.probe import Measured
 from autosteer_core.slots.slot import Slot
 from autosteer_core.slots.slot_cache import SlotCache
 from autosteer_core.work import Work
@@ -89,7 +90,7 @@ class Admission:
         return []
 
     def _placed(
-        self, works: Sequence[Numbered], prefilled: Prefilled, risks: Sequence[float], first: int
+        self, works: Sequence[Numbered], prefilled: Prefilled, measured: Sequence[Measured], first: int
     ) -> list[Slot]:
         """Numbered work in slots `first` and after; what its gate turns away takes none.
 
@@ -99,7 +100,7 @@ class Admission:
         last = prefilled.last_N.tolist()
         slots: list[Slot] = []
         for row, (number, work) in enumerate(works):
-            steered = work.steered(risks[row])
+            steered = work.steered(measured[row])
             if steered is None:
                 continue
             ids = work.request.prompt.ids
@@ -115,8 +116,8 @@ class Admission:
         """Made at first use: it runs the prefix that all prompts share."""
         return Prefill(self._backbone)
 
-    def _read(self, works: Sequence[Work]) -> tuple[Prefilled, list[float]]:
-        """Keys and values of the prompts, and the risk that each row's own bundle reads."""
+    def _read(self, works: Sequence[Work]) -> tuple[Prefilled, list[Measured]]:
+        """Keys and values of the prompts, and what each row's own bundle reads."""
         prompts = [work.request.prompt for work in works]
         layers = sorted({layer for work in works for layer in work.bundle.layers})
         prefill = self._prefill  # made before anybody listens
@@ -124,15 +125,15 @@ class Admission:
         pool.aim(self._backbone, prompts)
         with recorded(self._backbone.blocks, layers, pool) as activations:
             prefilled = prefill.keep(prompts)
-        risks_N = torch.cat([_risk(work, activations, row) for row, work in enumerate(works)])
-        return prefilled, risks_N.tolist()
+        read = [_at_sites(work, activations, row) for row, work in enumerate(works)]
+        risks_N = torch.cat([work.bundle.probe.risk(each[None]) for work, each in zip(works, read, strict=True)])
+        return prefilled, [Measured(risk, each) for risk, each in zip(risks_N.tolist(), read, strict=True)]
 
 
-def _risk(work: Work, activations: Recorded, row: int) -> torch.Tensor:
-    """Shape (1,), on the probe's device."""
-    probe = work.bundle.probe
-    read = [activations[site.layer][row, site.pooling.place].to(probe.mean.device) for site in work.bundle.sites]
-    return probe.risk(torch.cat(read)[None])
+def _at_sites(work: Work, activations: Recorded, row: int) -> torch.Tensor:
+    """What the row's probe reads, (len(sites) * d,), on the probe's device."""
+    device = work.bundle.probe.mean.device
+    return torch.cat([activations[site.layer][row, site.pooling.place].to(device) for site in work.bundle.sites])
 
 
 def _lost(numbered: Numbered) -> Ended:

@@ -47,4 +47,4 @@ def import_(
         return
     console.print(import_table(report))
     for note in [*import_notes(report), f"manifest written to {report.out}"]:
-        console.print(note, highlight=False, markup=False)
+        console.say(note)

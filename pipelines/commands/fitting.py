@@ -14,6 +14,7 @@ from pipelines.commands.options import (
     ModelOption,
     Out,
     Set,
+    UnsignedOption,
     WorkersOption,
     bundles_of,
     columns_of,
@@ -60,13 +61,14 @@ def calibrate(
                      **made.bundle.report})  # fmt: skip
     else:
         console.print(bundle_table(made.bundle))
-        console.print(f"bundle written to {made.address}", highlight=False)
+        console.say(f"bundle written to {made.address}")
 
 
 def evaluate(
     suite: Annotated[str, typer.Argument(help="name of a shipped suite, a suite file (.toml) or a manifest")],
     out: Out,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = None,
     data: Annotated[Path, typer.Option(help="folder that holds the sets of the suite")] = Path("data"),
     baseline: Annotated[list[str] | None, typer.Option(help="NAME=BUNDLE to compare with; may be repeated")] = None,
     judge: Annotated[
@@ -98,7 +100,7 @@ def evaluate(
     from pipelines.evaluation_costs import cost_table
     from pipelines.evaluation_tables import evaluation_tables
 
-    settings = settings_of(config, set_, bundle=bundle, model=model, workers=workers)
+    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
     baselines = bundles_of(baseline, "--baseline")
     found = evaluate_suite(
         EvaluationRequest(suite, data, out, settings, baselines, judge or [], calibrated_on, sample, sweep), console
@@ -109,4 +111,4 @@ def evaluate(
     for table in [*evaluation_tables(found), cost_table(found, settings)]:
         console.print(table)
     rows = f"{len(found.questions)} rows measured, {found.unreadable} more unreadable"
-    console.print(f"{rows}: evaluation.json and evaluation.html are in {out}", highlight=False, markup=False)
+    console.say(f"{rows}: evaluation.json and evaluation.html are in {out}")

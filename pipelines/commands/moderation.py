@@ -13,6 +13,7 @@ from pipelines.commands.options import (
     ModelOption,
     Out,
     Set,
+    UnsignedOption,
     WorkersOption,
     bundles_of,
     columns_of,
@@ -26,6 +27,7 @@ def generate(
     manifest: Manifest,
     out: Out,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = None,
     model: ModelOption = None,
     workers: WorkersOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="also answer unsteered and always steered")] = False,
@@ -48,7 +50,7 @@ def generate(
     """
     from pipelines.batch_run import Request
 
-    settings = settings_of(config, set_, bundle=bundle, model=model, workers=workers)
+    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
     _moderate(Request("generate", manifest, out, settings, columns_of(column), compare), as_json)
 
 
@@ -56,6 +58,7 @@ def audit(
     manifest: Manifest,
     out: Out,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = None,
     model: ModelOption = None,
     workers: WorkersOption = None,
     beside: Annotated[
@@ -76,7 +79,7 @@ def audit(
     """
     from pipelines.batch_run import Request
 
-    settings = settings_of(config, set_, bundle=bundle, model=model, workers=workers)
+    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
     others = bundles_of(beside, "--beside")
     _moderate(Request("audit", manifest, out, settings, columns_of(column), beside=others), as_json)
 

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from autosteer_core.errors import UserMistake
 from infra.column_map import ColumnMap
 from pipelines.settings import Settings, load_settings
+from pipelines.terminal import Terminal
 
 # Tables need about 110 columns; a file or a pipe has no width of its own.
-console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+console = Terminal(stderr=True, width=None if sys.stderr.isatty() else 120)
 
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
 Manifest = Annotated[str, typer.Argument(help="Parquet or JSONL file, folder, or s3:// address")]
 Out = Annotated[str, typer.Option(help="output folder or s3:// address; the same command continues a run there")]
 BundleOption = Annotated[str | None, typer.Option(help="folder or s3:// address of the bundle")]
+UnsignedOption = Annotated[
+    bool | None, typer.Option("--allow-unsigned", help="serve the bundle though no trusted key has signed it")
+]
 ModelOption = Annotated[str | None, typer.Option(help="model folder or hub id; `demo` is the built-in small model")]
 WorkersOption = Annotated[int | None, typer.Option(help="number of model actors")]
 Config = Annotated[Path | None, typer.Option(help="settings file, TOML or YAML")]

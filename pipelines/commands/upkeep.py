@@ -60,7 +60,7 @@ def verify(
     else:
         console.print(verified_table(found))
         for line in lines(found):
-            console.print(line, style="red", highlight=False, markup=False)
+            console.say(line, "red")
     if found.violations:
         raise typer.Exit(OUR_MISTAKE)
 
@@ -80,7 +80,7 @@ def retry(
 
         autosteer retry runs/monday
 
-        autosteer retry runs/monday --errors E_OUT_OF_MEMORY,E_IMAGE_MISSING
+        autosteer retry runs/monday --errors E_OUT_OF_MEMORY,E_IMAGE_NOT_FOUND
 
     Rows that stay keep their verdicts; the old list of parts stays valid until the run is finished again.
     """
@@ -92,7 +92,7 @@ def retry(
         print_json({"rows": found.rows, "parts": found.parts})
         return
     again = "repeat the run's command to do them" if found.rows or found.parts else "nothing is to be done again"
-    console.print(f"{found.rows} rows and {found.parts} parts that were set aside: {again}", highlight=False)
+    console.say(f"{found.rows} rows and {found.parts} parts that were set aside: {again}")
 
 
 def bury(
@@ -118,10 +118,7 @@ def bury(
     if as_json:
         print_json({"rows": found.rows, "parts": found.parts})
         return
-    console.print(
-        f"{found.rows} rows of {found.parts} parts are errors now: repeat the run's command to finish it",
-        highlight=False,
-    )
+    console.say(f"{found.rows} rows of {found.parts} parts are errors now: repeat the run's command to finish it")
 
 
 def clean(
@@ -149,16 +146,16 @@ def clean(
     if as_json:
         print_json({"removed": 0 if dry_run else count, "found": count})
         return
-    console.print(f"{count} leftovers {'found' if dry_run else 'removed'}", highlight=False)
+    console.say(f"{count} leftovers {'found' if dry_run else 'removed'}")
 
 
 def export(
     out: Annotated[str, typer.Argument(help="output of a finished generate or audit run")],
     to: Annotated[Path, typer.Option(help="folder for the files; older ones of the same names are replaced")],
-    form: Annotated[str, typer.Option("--format", help="openai-batch or jsonl")] = "openai-batch",
+    form: Annotated[str, typer.Option("--format", help="openai-batch, jsonl or csv")] = "openai-batch",
     as_json: Json = False,
 ) -> None:
-    """Write a finished run's rows as OpenAI-batch output and error files, or as JSON lines.
+    """Write a finished run's rows as OpenAI-batch output and error files, JSON lines or CSV.
 
     Refusals are outputs with `finish_reason` content_filter and the text in `refusal`; rows to review and rows that
     could not be answered are in the error file with a code.
@@ -168,6 +165,8 @@ def export(
         autosteer export runs/monday --format openai-batch --to exports/monday
 
         autosteer export s3://bucket/audit --format jsonl --to exports/audit
+
+    In CSV a text that a spreadsheet would run, or that begins with ', has a ' in front.
     """
     from pipelines.export import export as export_run
 
@@ -176,4 +175,4 @@ def export(
         print_json({"folder": made.folder, "lines": made.lines})
         return
     said = ", ".join(f"{name} ({lines} lines)" for name, lines in made.lines.items())
-    console.print(f"{said} written to {made.folder}", highlight=False, markup=False)
+    console.say(f"{said} written to {made.folder}")

@@ -54,13 +54,13 @@ def _calibrated(folder: Path, manifests: DemoManifests, settings: Settings, cons
             request = CalibrationRequest(str(manifests.calibration), str(folder), settings, ColumnMap())
             made = calibrate_manifest(request, say)
         console.print(bundle_table(made.bundle))
-    _refuse_stale(folder, manifests)
+    _refuse_stale(folder, manifests, settings)
     return str(folder)
 
 
-def _refuse_stale(folder: Path, manifests: DemoManifests) -> None:
+def _refuse_stale(folder: Path, manifests: DemoManifests, settings: Settings) -> None:
     """A bundle that an earlier version of the demo left behind must not speak for this one's items."""
-    fitted_on = load_bundle(str(folder)).report["calibration_set"]["sha256"]
+    fitted_on = load_bundle(str(folder), settings).report["calibration_set"]["sha256"]
     if fitted_on != contents_hash(open_items(str(manifests.calibration))):
         raise UserMistake(f"{folder} was calibrated on other items: delete {folder.parent} or choose another --out")
 

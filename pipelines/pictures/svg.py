@@ -15,6 +15,7 @@ COLOURS = ("#0f766e", "#c2410c", "#64748b", "#7c3aed", "#b45309", "#0369a1")
 _STYLE: Any = {
     "svg.hashsalt": "autosteer",  # element ids are random otherwise
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a name may hold dollar signs
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from autosteer_core.evaluation import Rate
 from autosteer_core.judges import is_refusal
@@ -62,7 +63,7 @@ def results_table(lines: Sequence[Line]) -> Table:
     table = Table("", "n", *WAYS, title="toy Chameleon, test items, 95 % intervals")
     for measure, _, _ in MEASURES:
         table.add_section()
-        table.add_row(f"[bold]{measure}[/bold]")
+        table.add_row(Text(measure, "bold"))
         for line in lines:
             if line.measure == measure:
                 trials = str(line.rates["gated"].trials)

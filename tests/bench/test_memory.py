@@ -31,4 +31,4 @@ def test_resident_memory_does_not_grow_over_a_long_run(backbone: Backbone) -> No
     slope = 1000 * np.polyfit(rows_N, megabytes_N, 1)[0]
 
     record("megabytes_per_1000_items", float(slope), f"slope of resident memory over {len(items)} items")
-    assert slope < 5
+    assert slope < 1

@@ -152,6 +152,11 @@ def journal(site: Site) -> list[Event]:
     return sorted((Event(*json.loads(line)) for line in site.journal.open()), key=lambda event: event.at)
 
 
+def hits(events: list[Event], herd: Herd) -> int:
+    """How many of the killed had a part in hand."""
+    return sum(bool(_held(events, worker)) for _, worker in herd.killed)
+
+
 def recoveries(events: list[Event], herd: Herd) -> list[float]:
     """Seconds from each kill until another worker had each part of the dead one, where nobody was frozen meanwhile.
 

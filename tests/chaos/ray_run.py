@@ -7,7 +7,7 @@ from pathlib import Path
 from autosteer_core.commit import seal
 from autosteer_core.ports import PartQueue
 from autosteer_core.records import read_records
-from tests.chaos.worker_process import Site
+from tests.chaos.worker_process import Site, behind
 from workers.local_ray import local_ray
 from workers.loop import PartWorker
 from workers.ray_pool import Pool, PoolOptions
@@ -37,7 +37,7 @@ def drive(site: Site) -> None:
 
 def site_at(folder: Path, rows: int) -> Site:
     """The same for every driver of a run, and for those who look at it."""
-    return Site(folder, rows, rows_per_part=16, lease_seconds=5.0, row_seconds=0.03)
+    return Site(folder, rows, rows_per_part=16, lease_seconds=5.0, row_seconds=0.03, writer=behind)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ GUARDS = {
     ),
     "that a part is committed before it is completed": Guard(
         "workers/loop.py",
-        "        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))",
+        "        return commit_part(self.store, lease, verdicts, data, kept)",
         "        self.patience.through(lambda: self.queue.complete(lease))\n"
-        "        won = self.patience.through(lambda: commit_part(self.store, lease, verdicts, data))",
+        "        return commit_part(self.store, lease, verdicts, data, kept)",
         SCHEDULES,
     ),
     "that a record is put only where there is none": Guard(
@@ -123,7 +123,7 @@ GUARDS = {
     ),
     "the SHA-256 of a part": Guard(
         "autosteer_core/commit.py",
-        "if hashlib.sha256(data).hexdigest() != record.sha256:",
+        "if hashlib.sha256(data).hexdigest() != stored.sha256:",
         "if False:",
         COMMIT + "a_changed_part_is_noticed",
     ),
@@ -204,6 +204,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MISSED: list[str] = []  # so far
+
+
 def run_tests(copy: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """In the copy, with enough schedules to meet every guard."""
     # A seed that was named for the simulation would leave it one schedule, and a guard one chance to be missed.
@@ -234,4 +237,5 @@ def test_a_guard_that_is_switched_off_is_missed(copy: Path, name: str, report: C
 
     assert done.returncode == 1 and " failed" in done.stdout, done.stdout
     assert not any(slip in done.stdout for slip in ("SyntaxError", "NameError", "ImportError")), done.stdout
-    report("guards switched off, each missed by its test", len(GUARDS))
+    MISSED.append(name)
+    report("guards switched off and missed by their tests", f"{len(MISSED)} of {len(GUARDS)}")

@@ -12,9 +12,9 @@ import pytest
 
 from autosteer_core.ports import Clock, PartQueue
 from infra.postgres_queue import PostgresQueue
-from tests.chaos.herd import Herd, Seen, harass, journal, read_as_a_stranger, recoveries
+from tests.chaos.herd import Herd, Seen, harass, hits, journal, read_as_a_stranger, recoveries
 from tests.chaos.scale import SEED, scaled
-from tests.chaos.worker_process import Site, sqlite_queue
+from tests.chaos.worker_process import Site, behind, sqlite_queue
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -44,7 +44,7 @@ def test_killed_and_frozen_processes_cost_no_row_and_double_none(
 ) -> None:
     rows, kills, zombies = (scaled(round(number * SHARES[kind])) for number in (ROWS, KILLS, ZOMBIES))
     # Some work for every row: a run that ends in a blink cannot be hit so often.
-    site = Site(tmp_path, max(2_000, rows), row_seconds=0.002, open_queue=open_queue)
+    site = Site(tmp_path, max(2_000, rows), row_seconds=0.002, open_queue=open_queue, writer=behind)
     site.queue().add(site.parts())
     herd, started = Herd(site), time.monotonic()
 
@@ -60,8 +60,10 @@ def test_killed_and_frozen_processes_cost_no_row_and_double_none(
     report(f"{kind}: rows / SIGKILLs / SIGSTOPs past the lease", dealt)
     report(f"{kind}: lost / duplicated / unexpected", f"{seen.lost} / {seen.duplicated} / {seen.unexpected}")
     report(f"{kind}: writes refused by the fence", sum(event.kind == "fenced" for event in events))
+    report(f"{kind}: killed with a part in hand", f"{hits(events, herd)} of {len(herd.killed)}")
     report(f"{kind}: {RECOVERY}", spread(waits))
     assert seen == Seen(0, 0, 0)
+    assert waits or kills < KILLS, "no recovery was seen"
     assert all(wait <= site.lease_seconds + 1 for wait in waits)
 
 
@@ -93,7 +95,7 @@ def rows_done(herd: Herd, seconds: float, killed_every: float) -> int:
 def busy_herd(folder: Path) -> Herd:
     """Three workers with more to do than they can."""
     folder.mkdir()
-    site = Site(folder, 200_000, row_seconds=0.002)
+    site = Site(folder, 200_000, row_seconds=0.002, writer=behind)
     site.queue().add(site.parts())
     return Herd(site)
 

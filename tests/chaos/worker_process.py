@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.doubles import Numbers
 from workers.lifeline import Lifeline
 from workers.loop import PartWorker
 from workers.patience import Patience
+from workers.writes import AtOnce
 
 _ENDS = {"complete", "split", "release", "bury"}
 _ROWS_AT_ONCE = 8
@@ -33,6 +35,11 @@ class LaterClock:
 
     def now(self) -> float:
         return SystemClock().now() + self._seconds
+
+
+def behind() -> Executor:
+    """Writes as a worker does: in a thread, while the judge goes on."""
+    return ThreadPoolExecutor(1)
 
 
 def sqlite_queue(folder: Path, clock: Clock) -> PartQueue:
@@ -52,6 +59,7 @@ class Site:
     most_parts: int = 2
     open_queue: Callable[[Path, Clock], PartQueue] = sqlite_queue
     poison: frozenset[int] = frozenset()
+    writer: Callable[[], Executor] = AtOnce
 
     @property
     def manifest(self) -> Numbers:
@@ -87,7 +95,7 @@ class Site:
 
         return PartWorker(
             name, queue, store, self.manifest, in_chunks(judge, _ROWS_AT_ONCE), encode, lifeline,
-            Patience(lifeline.pulse), most_parts=self.most_parts,
+            Patience(lifeline.pulse), most_parts=self.most_parts, writer=self.writer(),
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Bad input: one clear sentence with what to do, exit code 2 for the user's mistake, never a traceback."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_bad_manifest_is_one_sentence(workspace: Workspace, inside: InProcess,
         (["--set", "batch_rows"], "has no value"),
         (["--column", "identity=id"], "identity"),
         (["--column", "text=prompt"], "no column prompt"),
-        (["--bundle", "damaged"], "do not match its card"),
+        (["--bundle", "damaged"], "E_ARTIFACT_CORRUPT: bundle damaged: weights.safetensors has 15 bytes"),
         (["--bundle", "nowhere"], "holds no bundle"),
     ],
 )
@@ -113,3 +114,11 @@ def assert_one_sentence(finished: Finished, message: str) -> None:
     assert message in said
     assert "Traceback" not in said
     assert said.count("error:") == 1
+
+
+def test_a_program_that_asked_for_json_gets_the_error_as_json_too(workspace: Workspace, inside: InProcess) -> None:
+    finished = inside(workspace.command("status", "model", "--json"))
+
+    said = json.loads(finished.stdout)["error"]
+    assert (finished.returncode, said["code"]) == (2, "E_REQUEST")
+    assert "holds no run" in said["message"]

@@ -16,6 +16,7 @@ from autosteer_core.static_engine import StaticEngine
 from pipelines.bundle_files import save_bundle
 from pipelines.engines import load_backbone
 from pipelines.settings import load_settings
+from pipelines.signing import signer_of
 from pipelines.wiring import all_items, open_items
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_suite import ROWS_PER_SET, words, write_tiny_suite
@@ -36,10 +37,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     backbone = load_backbone(load_settings(model=str(root / "model")))
     risks = StaticEngine(backbone, tiny_bundle(backbone), EngineOptions()).audit(all_items(open_items(str(suite))))
     threshold = median(row.risk for row in risks)
-    bundle = tiny_bundle(backbone, threshold)
-    save_bundle(bundle, str(root / "half"))
-    save_bundle(tiny_bundle(backbone, threshold, layer=3), str(root / "half/controls/random-layer"))
-    save_bundle(replace(bundle, head=replace(bundle.head, epsilon=0.05)), str(root / "weak"))
+    bundle, signer = tiny_bundle(backbone, threshold), signer_of(load_settings())
+    save_bundle(bundle, str(root / "half"), signer)
+    save_bundle(tiny_bundle(backbone, threshold, layer=3), str(root / "half/controls/random-layer"), signer)
+    save_bundle(replace(bundle, head=replace(bundle.head, epsilon=0.05)), str(root / "weak"), signer)
     save_classifier(root / "judge", ["safe", "unsafe"])
     texts = [words(f"seen/{number}") for number in range(30)] + [words("harm/0")]
     labels = ["harmful" if number % 2 else "benign" for number in range(31)]

@@ -151,3 +151,13 @@ def test_sweeping_removes_no_blob(store: BlobStore) -> None:
 
 def test_sweeping_a_store_that_nobody_wrote_to_is_harmless(store: BlobStore) -> None:
     assert store.sweep(older_than=0.0) == 0
+
+
+def test_the_start_of_a_blob_is_read_and_no_more(store: BlobStore) -> None:
+    store.put("a", b"0123456789")
+    store.put("empty", b"")
+    assert store.first_bytes("a", 4) == b"0123"
+    assert store.first_bytes("a", 10) == store.first_bytes("a", 11) == b"0123456789"
+    assert store.first_bytes("empty", 4) == b""
+    with pytest.raises(KeyError):
+        store.first_bytes("b", 4)

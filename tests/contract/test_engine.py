@@ -6,16 +6,20 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from autosteer_core.activations import read_sites
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
 from autosteer_core.budget import Budget
 from autosteer_core.decoding import decode
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BundleRefused
+from autosteer_core.kept_activations import content_hash
 from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Action, Annotation, Fingerprint, Flaw, GateAction, Item, Verdict
+from infra.activation_files import as_array
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items
 
@@ -156,6 +160,23 @@ def test_audit_gives_the_same_risk_as_generate_and_no_answer(
     assert [row.risk for row in audited] == pytest.approx([row.risk for row in generated], abs=1e-5)
     assert {row.action for row in audited} == {Action.ALLOW, Action.FLAG}
     assert all(row.answer is None for row in audited)
+
+
+@pytest.mark.parametrize("kind", ["audit", "generate"])
+def test_what_the_probe_read_is_kept_where_that_is_asked_for(
+    build: Build, backbone: LlavaOnevision, threshold: float, kind: str
+) -> None:
+    bundle = tiny_bundle(backbone, threshold)
+    items = [*ITEMS, Item("broken", "x", (b"no picture",))]
+
+    rows = getattr(build(backbone, bundle, replace(OPTIONS, activations=True)), kind)(items)
+
+    assert rows[-1].activation is None
+    kept = [row.activation for row in rows[:-1]]
+    read = read_sites(backbone, [backbone.encode(item) for item in ITEMS], bundle.sites)
+    np.testing.assert_allclose(as_array(kept), read.numpy(), rtol=2e-3, atol=1e-3)
+    assert [each.content for each in kept] == [content_hash(item) for item in ITEMS]
+    assert all(row.activation is None for row in getattr(build(backbone, bundle, OPTIONS), kind)(ITEMS))
 
 
 def test_rows_at_the_threshold_are_read_again_alone_and_marked(

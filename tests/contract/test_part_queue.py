@@ -231,6 +231,16 @@ def test_the_counts_add_up_in_every_state(queue: PartQueue) -> None:
     assert counts.unfinished == 3
 
 
+def test_a_queue_that_is_forgotten_is_as_new_and_its_leases_are_void(queue: PartQueue) -> None:
+    queue.add([part(1), part(2)])
+    lease = claim_one(queue)
+    queue.forget()  # type: ignore[attr-defined]
+
+    assert queue.counts() == QueueCounts()
+    assert_void(queue, lease)
+    assert queue.add([part(1)]) == 1
+
+
 def test_closing_twice_is_harmless(queue: PartQueue) -> None:
     queue.close()
     queue.close()

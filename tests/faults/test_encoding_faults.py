@@ -11,10 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autosteer_core.backbones.chat_prompt import ChatPrompt
 from autosteer_core.encoding import Encoded
 from autosteer_core.errors import BadItem, TryAgain, UserMistake
+from autosteer_core.item_pictures import decode_all
 from autosteer_core.values import Item
 from tests.encoders import PixelEncoder, dying_encoder, refused_encoder
+from tests.security.test_picture_sandbox import GOOD, crafted, hostile
 from workers.encoding_pool import EncodingPool
 from workers.encoding_process import Patience
 
@@ -71,6 +74,32 @@ def test_an_item_that_takes_two_processes_down_is_an_error_row_and_no_other_is(p
     assert [item for item, _ in encoded] == given
     (error,) = codes(encoded)
     assert error.startswith("bomb: E_ENCODER_DIED: 2 processes died or stood still for 1.5 s over this item alone: ")
+
+
+class DecodedElsewhere:
+    """As a model's encoder, whose decoder has been taken over by the pictures."""
+
+    def __init__(self) -> None:
+        self.decoder = hostile()
+
+    def encode(self, item: Item) -> ChatPrompt:
+        """Only the sizes."""
+        return ChatPrompt([picture.width for picture in decode_all(item.images, self.decoder)])
+
+
+def test_a_picture_that_kills_its_decoder_does_not_kill_the_encoding_process() -> None:
+    pool = EncodingPool(DecodedElsewhere, 1, LIMIT)
+    given = [Item("good", "", (GOOD,)), Item("bad", "", (crafted("segv"),)), Item("good again", "", (GOOD,))]
+    before = pool.pids
+
+    encoded = list(pool.encode(given))
+
+    pids = pool.pids
+    pool.close()
+    assert pids == before
+    assert [item for item, _ in encoded] == given
+    (error,) = codes(encoded)
+    assert error.startswith("bad: E_DECODER_DIED: the process that decodes pictures was killed by signal 11 ")
 
 
 def test_a_process_killed_while_nobody_uses_it_is_replaced(pool: EncodingPool) -> None:

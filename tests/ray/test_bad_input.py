@@ -1,11 +1,13 @@
 """Bad input that only a worker can notice: one sentence, or one error row beside good ones."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from autosteer_core.bundle import from_files, to_files
+from autosteer_core.bundle_reading import from_files
+from pipelines.bundle_files import save_bundle
+from pipelines.settings import load_settings
+from pipelines.signing import signer_of
 from tests.workspace import Workspace, make_workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -21,9 +23,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_a_bundle_of_another_model_is_refused_by_the_workers(workspace: Workspace) -> None:
     files = {name: (workspace.root / "bundle" / name).read_bytes() for name in ("card.json", "weights.safetensors")}
     bundle = replace(from_files(files), fingerprint="0" * 64)
-    Path(workspace.root, "stranger").mkdir()
-    for name, data in to_files(bundle).items():
-        (workspace.root / "stranger" / name).write_bytes(data)
+    save_bundle(bundle, str(workspace.root / "stranger"), signer_of(load_settings()))
 
     refused = workspace.run(workspace.generate("stranger-out", *ONE_WORKER, "--bundle", "stranger"))
 

@@ -25,7 +25,7 @@ def test_a_run_from_s3_to_s3_has_one_row_per_item_and_a_second_one_changes_nothi
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     store = open_store(s3_address)
     store.put_if_absent("in/items.parquet", (workspace.root / "items.parquet").read_bytes())
-    for name in ("card.json", "weights.safetensors"):
+    for name in ("card.json", "signature.json", "weights.safetensors"):
         store.put_if_absent(f"bundle/{name}", (workspace.root / "bundle" / name).read_bytes())
     command = workspace.generate(
         f"{s3_address}/out", f"{s3_address}/in/items.parquet", "--bundle", f"{s3_address}/bundle",

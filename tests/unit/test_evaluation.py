@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosteer_core.evaluation import Rate, flag_rates, outcomes
+from autosteer_core.evaluation import Flags, Rate, outcomes
 from autosteer_core.values import Action, Annotation, Label, Verdict
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", "It is made of flour."
@@ -41,7 +41,11 @@ def test_groups_are_kept_apart() -> None:
 def test_audit_rates_count_flags() -> None:
     rows = [row(Label.HARMFUL, None, action=Action.FLAG), row(Label.HARMFUL, None, action=Action.ALLOW)]
 
-    assert flag_rates(rows) == [("text", Label.HARMFUL, Rate(1, 2))]
+    flags = Flags()
+    for verdict in rows:
+        flags.add(verdict)
+
+    assert flags.lines() == [("text", Label.HARMFUL, Rate(1, 2))]
 
 
 @given(st.integers(1, 500), st.data())

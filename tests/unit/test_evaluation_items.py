@@ -12,6 +12,7 @@ from pipelines.bundle_files import save_bundle
 from pipelines.evaluate import EvaluationRequest, evaluate
 from pipelines.evaluation_items import evaluation_items, find_leaks, stream, write_rows
 from pipelines.settings import load_settings
+from pipelines.signing import signer_of
 from pipelines.wiring import open_items
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
@@ -129,7 +130,7 @@ def test_a_bad_request_is_one_sentence_before_any_run_starts(
     from rich.console import Console
 
     monkeypatch.chdir(tmp_path)
-    save_bundle(tiny_bundle(tiny_llava_onevision()), "bundle")
+    save_bundle(tiny_bundle(tiny_llava_onevision()), "bundle", signer_of(load_settings()))
     suite = str(write_tiny_suite(tmp_path / "suite.parquet"))
     settings = load_settings(bundle="bundle" if "bundle" not in changed else None)
     given: dict[str, object] = {"suite": suite, "baselines": {}, "calibrated_on": None} | changed

@@ -1,13 +1,17 @@
 """Exports: OpenAI-batch files and JSON lines of a finished run."""
 
+import csv
 import json
 import math
 import resource
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from autosteer_core.commit import commit_part, seal
 from autosteer_core.errors import UserMistake
@@ -16,6 +20,7 @@ from autosteer_core.row_ids import RowIds
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Action, Flaw, Lease, Reading, Verdict
 from infra.folder_store import FolderStore
+from infra.spreadsheet_csv import csv_row
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.cli import main
 from pipelines.export import export
@@ -23,7 +28,7 @@ from pipelines.export import export
 VERDICTS = [
     Verdict("a", 0, Action.ANSWER, 0.1, answer="naïve\u2028日本語", finish_reason="length", threshold=0.5),
     Verdict("b", 1, Action.REFUSE, 0.9, answer="I cannot help.", finish_reason="stop", gate_open=True),
-    Verdict("c", 2, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_MISSING", "line 3: no such file")),
+    Verdict("c", 2, Action.ERROR, math.nan, flaw=Flaw("E_IMAGE_NOT_FOUND", "line 3: no such file")),
     Verdict("d", 3, Action.REVIEW, math.nan, flaw=Flaw("E_RISK_NAN", "the risk is not a number")),
     Verdict("e", 4, Action.REVIEW, 0.5),
     Verdict("f", 5, Action.ANSWER, 0.2, answer="yes", finish_reason="stop", beside={"next": Reading(0.3, False)}),
@@ -85,7 +90,7 @@ def test_errors_and_reviews_have_a_code_and_no_response(tmp_path: Path) -> None:
     export(finished(tmp_path / "out"), "openai-batch", tmp_path / "to")
     found = lines(tmp_path / "to" / "errors.jsonl")
     assert [line["response"] for line in found] == [None] * 3
-    assert [line["error"]["code"] for line in found] == ["E_IMAGE_MISSING", "E_RISK_NAN", "E_REVIEW"]
+    assert [line["error"]["code"] for line in found] == ["E_IMAGE_NOT_FOUND", "E_RISK_NAN", "E_REVIEW"]
     assert found[0]["error"]["message"] == "line 3: no such file"
     assert "person" in found[2]["error"]["message"]
 
@@ -110,6 +115,38 @@ def test_json_lines_hold_every_column_of_every_row(tmp_path: Path) -> None:
     assert {row["model_fingerprint"] for row in found} == {"model"}
 
 
+def cells(path: Path) -> list[list[str]]:
+    """The file as another program reads it."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_csv_holds_every_column_of_every_row(tmp_path: Path) -> None:
+    made = export(finished(tmp_path / "out", "audit"), "csv", tmp_path / "to")
+    header, *found = cells(tmp_path / "to" / "verdicts.csv")
+    rows = [dict(zip(header, row, strict=True)) for row in found]
+    assert made.lines == {"verdicts.csv": 6}
+    assert [row["item_id"] for row in rows] == [verdict.item_id for verdict in VERDICTS]
+    assert [row["risk"] for row in rows] == ["0.1", "0.9", "", "", "0.5", "0.2"]
+    assert (rows[0]["answer"], rows[1]["gate_open"]) == (VERDICTS[0].answer, "true")
+    assert json.loads(rows[5]["beside"]) == {"next": {"risk": 0.3, "gate_open": False}}
+
+
+@given(st.text())
+@example('=HYPERLINK("http://x","y")').via("corpus")
+@example("+1").via("corpus")
+@example("-1").via("corpus")
+@example("@SUM(A1)").via("corpus")
+@example("\t=1").via("corpus")
+@example("\uff1d1").via("corpus")
+@example("'=1").via("corpus")
+@example('"\r\n",=1').via("corpus")
+def test_no_text_is_a_formula_and_every_text_comes_back(text: str) -> None:
+    [[cell, _]] = csv.reader(StringIO(csv_row({"a": text, "b": "x"}, ["a", "b"]), newline=""))
+    assert not cell or cell[0] not in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+    assert (cell[1:] if cell.startswith("'") else cell) == text
+
+
 @pytest.mark.parametrize("damage", ["was changed after its commit", "is gone from"])
 def test_a_damaged_part_replaces_nothing(tmp_path: Path, damage: str) -> None:
     out, to = finished(tmp_path / "out"), tmp_path / "to"
@@ -131,7 +168,7 @@ def test_a_damaged_part_replaces_nothing(tmp_path: Path, damage: str) -> None:
     [
         ("generate", False, "jsonl", "is not finished: repeat its command"),
         ("audit", True, "openai-batch", "holds an audit, which has no answers: export it with --format jsonl"),
-        ("generate", True, "csv", "there is no form csv: choose openai-batch or jsonl"),
+        ("generate", True, "xml", "there is no form xml: choose openai-batch, jsonl, csv"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, kind: str, sealed: bool, form: str, message: str) -> None:

@@ -26,6 +26,22 @@ def store(tmp_path: Path) -> FolderStore:
     return made
 
 
+def test_an_attempt_that_lost_leaves_neither_its_rows_nor_its_activations(store: FolderStore) -> None:
+    late = commit_part(store, Lease(PART, 3, "w", 0.0), [Verdict("a", 0, Action.ANSWER, 0.1)], b"rows", b"read")
+
+    assert not late
+    assert list(store.keys("activations/")) == []
+
+
+def test_activations_that_no_record_names_are_leftovers(store: FolderStore, tmp_path: Path) -> None:
+    other = Part(PartId("q"), "f", 1, 2)
+    commit_part(store, Lease(other, 1, "w", 0.0), [Verdict("b", 1, Action.ANSWER, 0.1)], b"rows", b"read")
+    store.put("activations/q.1-dead.parquet", b"read")
+    grow_old(tmp_path)
+
+    assert sorted(garbage(store, HOUR)) == ["activations/q.1-dead.parquet", "parts/p.1-dead.parquet"]
+
+
 def grow_old(root: Path) -> None:
     for file in root.rglob("*"):
         os.utime(file, (time.time() - 2 * HOUR,) * 2)

@@ -98,7 +98,7 @@ def test_a_part_gives_exactly_its_rows_and_blank_lines_are_not_rows(
         ('{"id": "b", "image": {"bytes": "x"}}', "E_FIELD_TYPE", "base64 or a path, it is dict"),
         ('{"id": "b", "images": "x.png"}', "E_FIELD_TYPE", "images must be a list"),
         ('{"id": "b", "images": [null]}', "E_FIELD_TYPE", "base64 or a path, it is NoneType"),
-        ('{"id": "b", "image": "gone.png"}', "E_IMAGE_MISSING", "not a file"),
+        ('{"id": "b", "image": "gone.png"}', "E_IMAGE_NOT_FOUND", "does not exist"),
         ('{"id": "b", "image": "../gone.png"}', "E_PATH_OUTSIDE_ROOT", "below the manifest's folder"),
         ('{"id": "b", "image": "https://host/x.png"}', "E_URI_FORBIDDEN", "nothing is fetched"),
     ],
@@ -153,4 +153,4 @@ def test_a_manifest_and_its_images_may_lie_in_s3(path: Path, s3_address: str) ->
     store.put("set/images/1.png", PNG)
     first, second = read(f"{s3_address}/set/manifest.jsonl")
     assert first.images == (PNG,)
-    assert second.flaw is not None and second.flaw.code == "E_IMAGE_MISSING"
+    assert second.flaw is not None and second.flaw.code == "E_IMAGE_NOT_FOUND"

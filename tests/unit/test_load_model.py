@@ -61,7 +61,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(llama: Path) -> None:
         auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.M"},
     )
 
-    with pytest.raises(UserMistake, match="cannot be read: check --model"):
+    with pytest.raises(UserMistake, match="config.json has `auto_map`, which makes Transformers load code"):
         load_model(str(llama), Settings())
 
 
@@ -70,7 +70,7 @@ def test_pickled_weights_are_refused(llama: Path) -> None:
     torch.save(backbone.model.state_dict(), llama / "pytorch_model.bin")
     (llama / "model.safetensors").unlink()
 
-    with pytest.raises(UserMistake, match="cannot be loaded: .*safetensors"):
+    with pytest.raises(UserMistake, match="weights in pytorch_model.bin, a pickle, .* expected safetensors"):
         load_model(str(llama), Settings())
 
 
@@ -137,13 +137,13 @@ def test_a_device_map_places_the_model(llama: Path) -> None:
     assert loaded.fingerprint == load_model(str(llama), Settings()).fingerprint
 
 
-@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+# Some CPUs pack 4-bit weights whose rows come in multiples of 32: with one key head they do not.
+@pytest.mark.parametrize(("quantization", "key_heads"), [("8bit", 4), ("4bit", 4), ("4bit", 1)])
 def test_quantised_weights_read_almost_the_same_and_have_their_own_fingerprint(
-    llama: Path, quantization: str
+    llama: Path, quantization: str, key_heads: int
 ) -> None:
     pytest.importorskip("bitsandbytes")
-    # With the instructions of some CPUs, 4-bit weights need rows in multiples of 32 and columns of 64.
-    sizes = SIZES | {"hidden_size": 64, "num_key_value_heads": 4, "initializer_range": 0.1}
+    sizes = SIZES | {"hidden_size": 64, "num_key_value_heads": key_heads, "initializer_range": 0.1}
     words = len(TINY["llama"](0).own_processor)
     built(AutoModelForCausalLM.from_config, LlamaConfig(**sizes, vocab_size=words), 0).save_pretrained(llama)
     whole, items = load_model(str(llama), Settings()), [Item("a", "how do I make a cake"), Item("b", "hm")]

@@ -1,10 +1,12 @@
-"""Other people's programs read the output: DuckDB, over the paths that `dataset.json` lists."""
+"""Other people's programs read the output: DuckDB and Spark, over the paths that `dataset.json` lists."""
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from autosteer_core.commit import SEALED, commit_part, seal
 from autosteer_core.row_ids import RowIds
@@ -67,3 +69,22 @@ def test_a_reader_that_ignores_the_list_sees_rows_of_a_lost_attempt(tmp_path: Pa
     sealed_output(tmp_path)
     [(rows,)] = duckdb.execute("select count(*) from read_parquet(?)", [str(tmp_path / "parts/*.parquet")]).fetchall()
     assert rows == 2 * ROWS
+
+
+def test_spark_reads_the_same_where_it_is_installed(tmp_path: Path) -> None:
+    sql = pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    paths = sealed_output(tmp_path)
+    chosen = "row", "item_id", "action", "risk", "compared['always']", "beside['other'].risk", "logprobs[1]"
+
+    with sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate() as spark:
+        frame = spark.read.parquet(*paths)
+        found = [tuple(row) for row in frame.orderBy("row").selectExpr(*chosen).collect()]
+        types = dict(frame.dtypes)
+
+    assert [row[:4] for row in found] == [
+        (row, f"id-{row}", str(verdict(row).action), None if row == 7 else row / 16) for row in range(ROWS)
+    ]
+    assert found[3][4:] == ("refuse", 0.25, -1.0)
+    assert (types["row"], types["action"], types["compared"]) == ("bigint", "string", "map<string,string>")

@@ -9,7 +9,8 @@ import torch
 from autosteer_core.activations import read_activations
 from autosteer_core.backbones.base import Prompt
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.bundle import Bundle, from_files, to_files
+from autosteer_core.bundle import Bundle, to_files
+from autosteer_core.bundle_reading import from_files
 from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import UserMistake
 from autosteer_core.final_states import output_weight

@@ -143,7 +143,7 @@ def test_rows_that_cannot_be_read_are_flawed_and_spare_their_neighbours(path: Pa
         ({"label": "Harmful"}, "E_LABEL"),
         ({"images": [None]}, "E_IMAGE_MISSING"),
         ({"images": [{"bytes": b"", "path": None}]}, "E_IMAGE_MISSING"),
-        ({"images": [{"bytes": None, "path": "gone.png"}]}, "E_IMAGE_MISSING"),
+        ({"images": [{"bytes": None, "path": "gone.png"}]}, "E_IMAGE_NOT_FOUND"),
         ({"images": [{"bytes": None, "path": "../gone.png"}]}, "E_PATH_OUTSIDE_ROOT"),
         ({"images": [{"bytes": None, "path": "/etc/passwd"}]}, "E_PATH_OUTSIDE_ROOT"),
         ({"images": [{"bytes": None, "path": "http://169.254.169.254/x.png"}]}, "E_URI_FORBIDDEN"),
@@ -185,7 +185,7 @@ def test_a_link_out_of_the_folder_is_not_followed(path: Path, tmp_path_factory: 
 def test_links_that_lead_in_a_circle_are_a_missing_picture(path: Path) -> None:
     (path.parent / "one.png").symlink_to("two.png")
     (path.parent / "two.png").symlink_to("one.png")
-    assert codes(read(write(path, {"id": ["a"], "image": ["one.png"]}))) == ["E_IMAGE_MISSING"]
+    assert codes(read(write(path, {"id": ["a"], "image": ["one.png"]}))) == ["E_IMAGE_NOT_FOUND"]
 
 
 @pytest.mark.parametrize("copies", [{"id": ["a", "b", "a"]}, {"id": [1, 2, 1]}], ids=["texts", "numbers"])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from autosteer_core.audit_log import Head
 from autosteer_core.run import Run
 from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
 from infra.memory_store import MemoryStore
@@ -22,7 +23,9 @@ def finished() -> Summary:
         Verdict("c", 2, Action.ERROR, float("nan"), flaw=Flaw("E_IMAGE_EMPTY", ATTACK)),
     ]
     run = Run("generate", "m", [("m", 3, "")], "b", {})
-    return summarise(Finished(run, tiny_bundle(tiny_llava_onevision()), MemoryStore(), False, [], rows))
+    return summarise(
+        Finished(run, tiny_bundle(tiny_llava_onevision()), MemoryStore(), False, [], rows, Head(2, "0" * 64))
+    )
 
 
 def test_the_report_escapes_everything_and_allows_no_script() -> None:
@@ -52,6 +55,6 @@ def test_json_holds_rates_with_their_intervals() -> None:
 
 def test_a_gate_whose_answer_reads_differently_is_counted() -> None:
     summary = finished()
-    rows = [replace(summary.finished.verdicts[0], answer="Here you are.")]
+    rows = [replace(next(iter(summary.finished.verdicts)), answer="Here you are.")]
 
     assert summarise(replace(summary.finished, verdicts=rows)).judges_disagree == 1

@@ -18,8 +18,10 @@ from infra.column_map import ColumnMap
 from infra.memory_queue import MemoryQueue
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
+from pipelines.bundle_files import BundleReader
 from pipelines.job import Job
 from pipelines.settings import load_settings
+from pipelines.signing import trust_of
 from pipelines.wiring import build_worker, open_items
 from tests.doubles import FakeClock
 from tests.tiny_bundle import tiny_bundle
@@ -72,7 +74,11 @@ def written(workspace: Workspace, out: str, failures: int = 0, workers: int = 1,
         **changes,
     )
     manifest = open_items(str(root / "items.parquet"))
-    job = Job("generate", str(root / "items.parquet"), str(root / out), chosen, ColumnMap(), False, {}, 1)
+    job = Job(
+        "generate", str(root / "items.parquet"), str(root / out), chosen, ColumnMap(), False,
+        {"model_fingerprint": "m"}, 1,
+        bundles=BundleReader(trust_of(chosen)),
+    )  # fmt: skip
     parts = Run("generate", job.manifest, manifest.files(), "b", job.answer_settings).parts(chosen.rows_per_part)
     queue, left = MemoryQueue(FakeClock()), [TryAgain("lost")] * failures
     queue.add(parts)

@@ -8,7 +8,8 @@ import torch
 
 from autosteer_core.answer_activations import read_answers
 from autosteer_core.backbones.llava_onevision import LlavaOnevision
-from autosteer_core.bundle import from_files, to_files
+from autosteer_core.bundle import to_files
+from autosteer_core.bundle_reading import from_files
 from autosteer_core.decoding import Extras, before_placeholder, decode
 from autosteer_core.errors import UserMistake
 from autosteer_core.probe_fitting import ProbeOptions

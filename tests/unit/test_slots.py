@@ -187,7 +187,7 @@ def test_work_that_its_gate_turns_away_is_not_decoded(backbone: ChatBackbone) ->
     answers = SlotDecoder(backbone, 2).run([Work(each, bundle, told.append) for each in requests])
 
     assert answers == [None] * 5
-    assert len(told) == 5 and all(0 <= risk <= 1 for risk in told)
+    assert len(told) == 5 and all(0 <= measured.risk <= 1 for measured in told)
 
 
 def test_an_items_own_limit_counts_below_the_runs(backbone: ChatBackbone) -> None:

@@ -17,7 +17,8 @@ from autosteer_core.commit import SEALED, SUCCESS, commit_part, seal
 from autosteer_core.errors import UserMistake
 from autosteer_core.row_ids import RowIds
 from autosteer_core.run import Run, take_over
-from autosteer_core.values import Action, Flaw, Lease, Part, Verdict
+from autosteer_core.values import Action, Activation, Flaw, Lease, Part, Verdict
+from infra.activation_files import activations_to_parquet
 from infra.column_map import ColumnMap
 from infra.folder_store import FolderStore
 from infra.open_manifest import open_manifest
@@ -55,14 +56,15 @@ class Output:
             self.commit(part, [verdict(row) for row in range(part.start, part.stop)])
         self.seal()
 
-    def commit(self, part: Part, verdicts: list[Verdict], **versions: str) -> None:
+    def commit(self, part: Part, verdicts: list[Verdict], activations: bytes | None = None, **versions: str) -> None:
         made = {"run_id": self.run.run_id, "bundle_id": "bundle", "model_fingerprint": "m", "part_id": part.part_id}
-        commit_part(self.store, Lease(part, 1, "w", 0.0), verdicts, verdicts_to_parquet(verdicts, made | versions))
+        data = verdicts_to_parquet(verdicts, made | versions)
+        commit_part(self.store, Lease(part, 1, "w", 0.0), verdicts, data, activations)
 
     def seal(self) -> None:
         seal(self.store, self.parts, RowIds.of("items.jsonl", ((row, f"item-{row}") for row in range(ROWS))))
 
-    def again(self, number: int, change: Callable[[list[Verdict]], list[Verdict]], **versions: str) -> None:
+    def again(self, number: int, change: Callable[[list[Verdict]], list[Verdict]], **versions: Any) -> None:
         """One part as if its worker had written something else."""
         part = self.parts[number]
         self.remove(f"parts/{part.part_id}")
@@ -97,6 +99,22 @@ def test_a_sound_run_has_no_violation_and_all_was_read(output: Output) -> None:
 
     assert found.violations == []
     assert (found.finished, found.parts, found.rows) == (True, 3, ROWS)
+
+
+def test_activations_beside_a_part_are_intact_and_of_all_rows_that_were_read(output: Output) -> None:
+    read = replace(verdict(1), activation=Activation(bytes(32), bytes(8)))
+    origin = {"model_fingerprint": "m", "sites": "2 last"}
+    output.again(0, lambda rows: rows, activations=activations_to_parquet([read], origin))
+    [key] = output.store.keys("activations/")
+
+    [found] = output.verified().violations
+    output.store.put(key, output.store.get(key)[:-1])
+    [changed] = output.verified().violations
+    output.store.delete(key)
+    [gone] = output.verified().violations
+
+    assert [(each.invariant, each.where) for each in (found, changed, gone)] == [("I4", key)] * 3
+    assert "3 rows have a risk and no activation" in found.found
 
 
 def test_a_run_that_is_not_finished_is_no_violation(output: Output) -> None:

@@ -1,0 +1,147 @@
+"""What was done with an output: numbered entries, each holding the hash of the one before.
+
+An entry that is edited, dropped, moved or doubled breaks the chain at its place. Whoever replaces the chain's end and
+computes its hashes anew is found by a head that was noted elsewhere: number and hash of the last entry.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from autosteer_core.errors import UserMistake
+from autosteer_core.ports import BlobStore
+
+LOG = "audit/"
+_BEGINNING = "0" * 64
+_MOST_BYTES = 64 * 1024
+
+
+class Deed(StrEnum):
+    """What an entry tells of."""
+
+    RUN_STARTED = "run started"
+    RUN_FINISHED = "run finished"
+    ROWS_REOPENED = "rows reopened"
+    PARTS_BURIED = "parts buried"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last entry of a log, as it is noted outside: `number:sha256`."""
+
+    number: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.sha256}"
+
+    @classmethod
+    def parsed(cls, text: str) -> "Head":
+        """Inverse of `str`; raises UserMistake for any other text."""
+        found = re.fullmatch(r"([0-9]{1,9}):([0-9a-f]{64})", text)
+        if found is None:
+            raise UserMistake(f"{len(text)} characters are no head: expected NUMBER:SHA256, as a run prints it")
+        return cls(int(found[1]), found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`subject` holds ids, hashes and counts only, never content; `at` is UTC, ISO 8601."""
+
+    number: int
+    at: str
+    deed: str
+    subject: Mapping[str, Any]
+    before: str
+
+    def data(self) -> bytes:
+        """The one way in which it is written: its hash is of these bytes."""
+        values = {name: getattr(self, name) for name in ("number", "at", "deed", "subject", "before")}
+        return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def head(self) -> Head:
+        """Of a log that ends here."""
+        return Head(self.number, sha256(self.data()).hexdigest())
+
+
+def append(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: str) -> Head:
+    """Write it after the last entry; of several writers at once, each gets a number of its own."""
+    while True:
+        last = _last(store)
+        number, before = (1, _BEGINNING) if last is None else (last.number + 1, last.sha256)
+        entry = Entry(number, at, str(deed), subject, before)
+        if store.put_if_absent(_key(number), entry.data()):
+            return entry.head
+
+
+def append_once(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: str) -> Head:
+    """The same, unless the latest entry of this deed says just that: for what may be done twice after a crash."""
+    latest = next((entry for entry in reversed(list(entries(store))) if entry.deed == deed), None)
+    if latest is not None and latest.subject == dict(subject):
+        found = _last(store)
+        assert found is not None
+        return found
+    return append(store, deed, subject, at)
+
+
+def entries(store: BlobStore) -> Iterator[Entry]:
+    """All that can be read, in order; what cannot is told of by `breaks`."""
+    for key in store.keys(LOG):
+        entry = _parsed(store.get(key))
+        if entry is not None:
+            yield entry
+
+
+def breaks(store: BlobStore, noted: Head | None = None) -> Iterator[tuple[str, str]]:
+    """Key and what is wrong there, for every place where the log is not as it was written.
+
+    `noted` is a head from outside: without one, a log that was cut at its end, or written anew, looks sound.
+    """
+    before, number, heads = _BEGINNING, 0, {}
+    for number, key in enumerate(store.keys(LOG), start=1):
+        data = store.get(key)
+        entry = _parsed(data)
+        if key != _key(number):
+            yield key, f"entry {number} is not here: one was removed, added or renamed"
+            return
+        if entry is None or entry.number != number or entry.data() != data:
+            yield key, "the entry was changed"
+        elif entry.before != before:
+            yield key, f"the entry does not follow entry {number - 1}: one of the two was replaced"
+        before = sha256(data).hexdigest()
+        heads[number] = before
+    if noted is not None and heads.get(noted.number) != noted.sha256:
+        what = "replaced" if noted.number in heads else f"removed, the log ends at {number}"
+        yield _key(noted.number), f"the entry that was noted outside was {what}"
+
+
+def head(store: BlobStore) -> Head | None:
+    """Of the log as it stands; None where there is none."""
+    return _last(store)
+
+
+def _last(store: BlobStore) -> Head | None:
+    keys = list(store.keys(LOG))
+    if not keys:
+        return None
+    digits = keys[-1].removeprefix(LOG).removesuffix(".json")
+    if not digits.isdigit():
+        raise UserMistake(f"{keys[-1]} is no entry of the audit log: remove what is not ours from {store.describe()}")
+    return Head(int(digits), sha256(store.get(keys[-1])).hexdigest())
+
+
+def _key(number: int) -> str:
+    return f"{LOG}{number:09d}.json"
+
+
+def _parsed(data: bytes) -> Entry | None:
+    try:
+        values = json.loads(data) if len(data) <= _MOST_BYTES else None
+        return Entry(**values) if isinstance(values, dict) else None
+    except (ValueError, TypeError, RecursionError):
+        return None

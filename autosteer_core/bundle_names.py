@@ -1,0 +1,3 @@
+"""The files of a bundle."""
+
+CARD, WEIGHTS, SIGNATURE = "card.json", "weights.safetensors", "signature.json"
