@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 
 from autosteer_core.errors import UserMistake
 
-
 _MOST_TOLD = 100
 
 

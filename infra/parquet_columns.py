@@ -93,7 +93,7 @@ def _bytes(cell: Any) -> bytes | None:
     if not cell.is_valid:
         return None
     if cell.as_buffer().size > MAX_IMAGE_BYTES:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+        raise BadItem("E_IMAGE_BYTES", f"an image has more than {MAX_IMAGE_BYTES} bytes")
     return bytes(cell.as_py())
 
 

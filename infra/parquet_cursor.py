@@ -56,5 +56,5 @@ class ParquetCursor:
 
 def _rows_at_once(group: Any) -> int:
     """What a file says of its size may be a lie; it only makes the batches of an honest one smaller."""
-    each = max(group.total_byte_size, 0) // max(group.num_rows, 1)
+    each: int = max(group.total_byte_size, 0) // max(group.num_rows, 1)
     return max(1, min(_ROWS_PER_BATCH, _BATCH_BYTES // max(each, 1)))

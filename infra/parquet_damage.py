@@ -1,4 +1,4 @@
-"""What is wrong with a Parquet file that cannot be read, told by its first and last bytes and by what pyarrow says."""
+"""What is wrong with a Parquet file that cannot be read, told by both its ends and by what pyarrow says."""
 
 import os
 from collections.abc import Iterator

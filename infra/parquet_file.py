@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from io import BufferedIOBase
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autosteer_core.errors import StopWorker

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from autosteer_core.errors import UserMistake
 
-MOST_COLUMNS, DEEPEST, MOST_ROW_GROUPS = 10_000, 64, 1_000_000
+MOST_COLUMNS, DEEPEST, MOST_ROW_GROUPS = 2_000, 64, 1_000_000
 _EXTENSION = b"ARROW:extension:name"
 _NAMES_TOLD = 20
 
@@ -37,13 +37,13 @@ def refuse_odd_schema(file: Any, where: str) -> None:
 def _refuse_large(meta: Any, where: str) -> None:
     if meta.num_columns > MOST_COLUMNS:
         raise UserMistake(
-            f"{where} has {meta.num_columns:,} columns, at most {MOST_COLUMNS:,} are read: leave out what is no item's",
+            f"{where} has {meta.num_columns:,} columns, at most {MOST_COLUMNS:,} are read: leave out the others",
             "E_SCHEMA_TOO_WIDE",
         )
     deepest = max((meta.schema.column(n).path.count(".") for n in range(meta.num_columns)), default=0)
     if deepest >= DEEPEST:
         raise UserMistake(
-            f"{where} has columns nested {deepest + 1:,} deep, at most {DEEPEST} levels are read: write plain columns",
+            f"{where} has columns nested {deepest + 1:,} deep, at most {DEEPEST} are read: write plain columns",
             "E_SCHEMA_TOO_DEEP",
         )
     if meta.num_row_groups > MOST_ROW_GROUPS:
@@ -75,7 +75,7 @@ def _inner(kind: Any) -> Iterator[Any]:
 
 def _told_besides(meta: Any) -> bytes:
     """The Arrow schema that writers keep in the footer; pyarrow follows it only where it fits the columns."""
-    stored = (meta.metadata or {}).get(b"ARROW:schema", b"")
+    stored: bytes = (meta.metadata or {}).get(b"ARROW:schema", b"")
     try:
         return base64.b64decode(stored)
     except binascii.Error:

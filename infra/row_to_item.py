@@ -91,13 +91,14 @@ def checked_image(data: bytes | None) -> bytes:
     if not data:
         raise BadItem("E_IMAGE_MISSING", "an image of the row has no bytes")
     if len(data) > MAX_IMAGE_BYTES:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+        raise BadItem("E_IMAGE_BYTES", f"an image has more than {MAX_IMAGE_BYTES} bytes")
     return data
 
 
 def _images(cells: RowCells) -> tuple[bytes, ...]:
     """One after the other, so that no more is held than is allowed and one image."""
-    found, size = [], 0
+    found: list[bytes] = []
+    size = 0
     for image in cells.images():
         size += len(image)
         if size > MAX_ROW_BYTES:

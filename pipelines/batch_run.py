@@ -120,6 +120,8 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
     }
+    planned = {name: digest for name, _, digest in run.files}
+    job = replace(job, provenance=provenance, planned=planned)
     require_space(request.out, run.rows)
     store = open_store(request.out)
     resumed = take_over(store, run)
@@ -133,7 +135,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
             check()
             progress(run, rows_done, counts)
 
-        _work(replace(job, provenance=provenance), run, parts, store, told, pool)
+        _work(job, run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
     sealed = sha256(store.get(SEALED)).hexdigest()

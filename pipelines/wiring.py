@@ -1,6 +1,6 @@
 """The only place that chooses adapters: queue, store, manifest; and puts them around an engine in a worker."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -25,10 +25,18 @@ from workers.loop import Judge, PartWorker
 from workers.patience import Patience
 
 
-def open_items(address: str, columns: ColumnMap | None = None, settings: Settings | None = None) -> ManifestReader:
-    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it."""
+def open_items(
+    address: str,
+    columns: ColumnMap | None = None,
+    settings: Settings | None = None,
+    planned: Mapping[str, str] | None = None,
+) -> ManifestReader:
+    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it.
+
+    A file that is not what it was `planned` as, name -> SHA-256, is refused when it is read.
+    """
     places = PicturePlaces(settings.picture_roots, settings.fetch_hosts) if settings else PicturePlaces()
-    return open_manifest(address, columns or ColumnMap(), places=places)
+    return open_manifest(address, columns or ColumnMap(), places=places, planned=planned)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
@@ -39,7 +47,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         name=name,
         queue=queue,
         store=open_store(job.out),
-        manifest=open_items(job.manifest, job.columns, job.settings),
+        manifest=open_items(job.manifest, job.columns, job.settings, job.planned),
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
@@ -70,6 +78,8 @@ def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Leas
 def stream(manifest: ManifestReader) -> Iterator[Item]:
     """Every item, one after the other."""
     for name, rows, _ in manifest.files():
+        if not rows:  # there are no empty parts
+            continue
         yield from manifest.items(Part(PartId(name), name, 0, rows))
 
 
