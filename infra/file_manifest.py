@@ -65,7 +65,11 @@ class FileManifest:
         if part.source != self._checked:
             self._refuse_another(part.source)
             self._checked = part.source
-        return self._source(part.source).items(part)
+        count = 0
+        for item in self._source(part.source).items(part):
+            yield item
+            count += 1
+        self._refuse_another_count(part.source, part.rows, count)
 
     @cached_property
     def _planned(self) -> RowIds:
@@ -83,6 +87,7 @@ class FileManifest:
                 for ids in source.ids(name):
                     yield name, first, ids
                     first += len(ids)
+            self._refuse_another_count(name, self._facts[name][1], first)
 
     @contextmanager
     def _named_as_parquet(self, name: str) -> Iterator[None]:
@@ -98,6 +103,15 @@ class FileManifest:
                 f"({error}): check the path",
                 "E_NOT_PARQUET",
             ) from error
+
+    def _refuse_another_count(self, name: str, told: int, found: int) -> None:
+        """A damaged column of Parquet may end early, or go on, and say nothing of it."""
+        if told != found:
+            raise UserMistake(
+                f"{self._files.describe(name)} is damaged, or was changed meanwhile: {found:,} of {told:,} rows "
+                "could be read, get a new copy of it",
+                "E_PARQUET_PAGE" if self._kinds[name] == PARQUET else "E_SOURCE_CHANGED",
+            )
 
     def _refuse_another(self, name: str) -> None:
         """Once for each file in a row: its bytes are read once more than its rows are."""

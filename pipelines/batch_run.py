@@ -29,9 +29,10 @@ from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import known_queue, open_queue, require_queue
+from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.signing import trust_of
-from pipelines.wiring import build_worker, open_items
+from pipelines.wiring import build_worker
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
 

@@ -20,9 +20,10 @@ from infra.manifest_rows import refuse_no_rows
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.engines import load_backbone
 from pipelines.kept_model import budget_of
+from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.signing import signer_of
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 
 # The released code takes 60,000 steps of 1e-5; these are 480 over 96 rows, as much larger as to go equally far.
 PAPER = PaperOptions(head=Schedule(learning_rate=1.25e-3, batch=2, epochs=10, weight_decay=1e-2), head_rows=96)

@@ -1,6 +1,6 @@
 """The only place that chooses adapters: queue, store, manifest; and puts them around an engine in a worker."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,33 +10,16 @@ from autosteer_core.engine import in_chunks
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
 from infra.activation_files import activations_to_parquet
-from infra.column_map import ColumnMap
-from infra.open_manifest import open_manifest
 from infra.open_store import open_store
-from infra.picture_places import PicturePlaces
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.engines import build_auditor, build_engine
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import forget_model
-from pipelines.settings import Settings
+from pipelines.reading import open_items
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 from workers.patience import Patience
-
-
-def open_items(
-    address: str,
-    columns: ColumnMap | None = None,
-    settings: Settings | None = None,
-    planned: Mapping[str, str] | None = None,
-) -> ManifestReader:
-    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it.
-
-    A file that is not what it was `planned` as, name -> SHA-256, is refused when it is read.
-    """
-    places = PicturePlaces(settings.picture_roots, settings.fetch_hosts) if settings else PicturePlaces()
-    return open_manifest(address, columns or ColumnMap(), places=places, planned=planned)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:

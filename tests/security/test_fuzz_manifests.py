@@ -1,9 +1,13 @@
-"""Whatever becomes of a manifest's bytes: every row is an item, a flaw or a refusal, never a traceback, never silence."""
+"""Whatever becomes of a manifest's bytes: every row is an item, a flaw or a refusal, never a traceback."""
 
 import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -11,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autosteer_core.errors import AutosteerError
+from autosteer_core.errors import AutosteerError, UserMistake
 from autosteer_core.values import Item
 from infra.open_manifest import open_manifest
+from pipelines.reading import open_items
 from tests.pictures import png
 from tests.security.manifest_cases import whole
 from tests.security.scale import SEED, scaled
@@ -22,6 +27,7 @@ pytestmark = pytest.mark.security
 
 FILES = 4_000
 ROWS = 6
+DIED = "E_READER_DIED"
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
@@ -59,17 +65,49 @@ def seeds(folder: Path) -> dict[str, bytes]:
 
 
 def test_changed_manifests_are_read_whole_or_told_of(tmp_path: Path, report: Callable[[str, object], None]) -> None:
-    luck, ended, slowest = Random(SEED), Counter[str](), 0.0
+    luck, ended, slowest, deadly = Random(SEED), Counter[str](), 0.0, list[bytes]()
     known = seeds(tmp_path)
-    for _ in range(scaled(FILES)):
-        name = luck.choice(sorted(known))
-        file = tmp_path / f"m.{name.rpartition('.')[2]}"
-        file.write_bytes(mutated(known[name], luck))
-        began = time.monotonic()
-        ended[outcome(file)] += 1
-        slowest = max(slowest, time.monotonic() - began)
+    with closing(Apart()) as apart:
+        for _ in range(scaled(FILES)):
+            name = luck.choice(sorted(known))
+            file = tmp_path / f"m.{name.rpartition('.')[2]}"
+            file.write_bytes(mutated(known[name], luck))
+            began = time.monotonic()
+            found = apart.outcome(file)
+            slowest = max(slowest, time.monotonic() - began)
+            ended[found] += 1
+            if found == DIED:
+                deadly.append(file.read_bytes())
     report("changed manifests", f"{sum(ended.values())}, slowest {slowest:.2f} s, {dict(ended.most_common())}")
     assert slowest < 5
+    for data in deadly[:20]:
+        (tmp_path / "m.parquet").write_bytes(data)
+        refused = open_items(str(tmp_path / "m.parquet"))
+        with pytest.raises(UserMistake) as told:
+            whole(refused)
+        assert told.value.code == DIED
+
+
+class Apart:
+    """A process that reads one file after the other, as a reader's does; started anew when a file has killed it."""
+
+    def __init__(self) -> None:
+        self._pool = self._started()
+
+    def outcome(self, file: Path) -> str:
+        try:
+            return self._pool.submit(outcome, file).result()
+        except BrokenProcessPool:
+            self._pool = self._started()
+            return DIED
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _started(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(1, get_context("spawn"))
+        pool.submit(len, "").result()
+        return pool
 
 
 def outcome(file: Path) -> str:
