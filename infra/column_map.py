@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 from autosteer_core.errors import UserMistake
 
+_MOST_TOLD = 100
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
@@ -41,10 +43,20 @@ class ColumnMap:
         missing = [theirs for ours, theirs in wanted.items() if theirs not in found and theirs != ours]
         if "id" not in present or missing:
             lost = missing or [self.id]
-            raise UserMistake(f"{where} has no column {', '.join(lost)}; it has {', '.join(found) or 'none'}")
+            raise UserMistake(
+                f"{where} has no column {', '.join(lost)}; it has {_told(found)}: name yours in the column map",
+                "E_COLUMN_MISSING",
+            )
         if not present.keys() & {"text", "image", "images"}:
             raise UserMistake(
                 f"{where} needs a column {self.text}, {self.image} or {self.images}; "
-                f"it has {', '.join(found)}: name yours in the column map"
+                f"it has {_told(found)}: name yours in the column map",
+                "E_COLUMN_MISSING",
             )
         return present
+
+
+def _told(found: list[str]) -> str:
+    """The names, but not all of thousands."""
+    more = f" and {len(found) - _MOST_TOLD:,} more" if len(found) > _MOST_TOLD else ""
+    return (", ".join(f"{name!s:.80}" for name in found[:_MOST_TOLD]) or "none") + more

@@ -38,5 +38,6 @@ def _refuse_equal(rows: Iterable[tuple[str, int, Sequence[str]]], suspects: froz
             if first != (file, row):
                 raise UserMistake(
                     f"id {item_id[:80]!r} is given twice, in row {first[1]} of {first[0]} and in row {row} of "
-                    f"{file} (counted from 0): ids must be unique within a manifest"
+                    f"{file} (counted from 0): ids must be unique within a manifest",
+                    "E_ID_CONFLICT",
                 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from autosteer_core.errors import BadItem
 from infra.column_map import ColumnMap
 from infra.encoded_image import decoded_image
-from infra.row_to_item import RowCells, checked_image
+from infra.row_to_item import RowCells, checked_image, in_column
 
 ReadImage = Callable[[str], bytes]
 
@@ -14,11 +14,13 @@ def cells_of(row: Mapping[str, object], columns: ColumnMap, read_image: ReadImag
     """`read_image` gets the paths, relative to the manifest."""
 
     def text(name: str) -> str | None:
-        return _text(name, row.get(getattr(columns, name)))
+        with in_column(name):
+            return _text(name, row.get(getattr(columns, name)))
 
     def images() -> Iterator[bytes]:
-        for value in _listed(row.get(columns.image), row.get(columns.images)):
-            yield checked_image(_image(value, read_image))
+        for column, value in _listed(row.get(columns.image), row.get(columns.images)):
+            with in_column(column):
+                yield checked_image(_image(value, read_image))
 
     return RowCells(text, images)
 
@@ -31,10 +33,12 @@ def _text(name: str, value: object) -> str | None:
     raise BadItem("E_FIELD_TYPE", f"{name} must be a string, it is {type(value).__name__}")
 
 
-def _listed(image: object, images: object) -> list[object]:
+def _listed(image: object, images: object) -> list[tuple[str, object]]:
+    """Each with the column that an error names."""
     if not isinstance(images, list | None):
-        raise BadItem("E_FIELD_TYPE", f"images must be a list, it is {type(images).__name__}")
-    return ([] if image is None else [image]) + (images or [])
+        raise BadItem("E_FIELD_TYPE", f"images must be a list, it is {type(images).__name__}", "images")
+    listed = [(f"images[{place}]", value) for place, value in enumerate(images or [])]
+    return ([] if image is None else [("image", image)]) + listed
 
 
 def _image(value: object, read_image: ReadImage) -> bytes:

@@ -24,7 +24,7 @@ class Line:
         try:
             found = json.loads(self.data.decode())
         except UnicodeDecodeError as error:
-            raise BadItem("E_JSON", f"line {self.number} is not UTF-8 at byte {error.start}") from error
+            raise BadItem("E_TEXT_UTF8", f"line {self.number} is not UTF-8 at byte {error.start}") from error
         except (ValueError, RecursionError) as error:
             raise BadItem("E_JSON", f"line {self.number} is not JSON: {error}") from error
         if not isinstance(found, dict):
@@ -37,7 +37,10 @@ def lines_of(file: BufferedIOBase, where: str, number: int = 1) -> Iterator[Line
     offset = file.tell()
     while data := file.readline(_MAX_LINE_BYTES + 1):
         if len(data) > _MAX_LINE_BYTES:
-            raise UserMistake(f"{where}: line {number} is longer than {_MAX_LINE_BYTES} bytes: split the manifest")
+            raise UserMistake(
+                f"{where}: line {number} is longer than {_MAX_LINE_BYTES} bytes: write one object a line",
+                "E_LINE_TOO_LONG",
+            )
         content = data.removeprefix(_BYTE_ORDER_MARK) if offset == 0 else data
         if content.strip():
             yield Line(offset, number, content)

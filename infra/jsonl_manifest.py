@@ -100,7 +100,8 @@ class JsonlRows:
             first = next(self._lines(name))
             raise UserMistake(
                 f"{where} has no line that is a JSON object; line {first.number} looks like "
-                f"{looks_like(first.data)}: give one object a line"
+                f"{looks_like(first.data)}: give one object a line",
+                "E_JSON",
             )
         self._kind(name).refuse_columns(found, where)
 

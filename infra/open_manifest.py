@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from autosteer_core.errors import UserMistake
@@ -27,12 +27,14 @@ def open_manifest(
     columns: ColumnMap | None = None,
     max_text_chars: int = MAX_TEXT_CHARS,
     places: PicturePlaces = PicturePlaces(),  # noqa: B008, it is frozen
+    planned: Mapping[str, str] | None = None,
 ) -> ManifestReader:
     """The manifest in one file, in a folder of files of one kind, or under `s3://bucket/prefix`.
 
     The last names of a path or an address may be a pattern (`part-*.parquet`, `2026/**/*.jsonl`); images then lie
     below the last folder before it. What the files hold tells their kind: Parquet, JSON lines with our columns,
-    OpenAI-batch requests or `source-ref` lines. `places` are where the pictures that rows name may lie.
+    OpenAI-batch requests or `source-ref` lines. `places` are where the pictures that rows name may lie, `planned`
+    holds the SHA-256 that files must have, by name.
     """
     files = _stored_files(address, places) if scheme_of(address) == "s3" else _local_files(Path(address), places)
     chosen = columns or ColumnMap()
@@ -42,6 +44,7 @@ def open_manifest(
             PARQUET: ParquetRows(files, chosen, max_text_chars),
             JSON_LINES: JsonlRows(files, chosen, max_text_chars),
         },
+        planned,
     )
 
 

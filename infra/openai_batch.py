@@ -10,10 +10,11 @@ from typing import Any
 
 from autosteer_core.errors import BadItem
 from infra.encoded_image import decoded_image
-from infra.row_to_item import RowCells, checked_image
+from infra.row_to_item import RowCells, checked_image, in_column
 
 _URL = "/v1/chat/completions"
 _LIMITS = ("max_completion_tokens", "max_tokens")
+_LIMIT, _MOST_TOKENS = "max_new_tokens", 1_000_000  # our column, and more than any context holds
 
 # The settings of the run hold for all rows: these say which model, how tokens are drawn, and whose request it is.
 _DECIDED_BY_THE_RUN = {
@@ -34,13 +35,15 @@ def request_cells(row: Mapping[str, object], read_image: ReadImage) -> RowCells:
     """`custom_id` is the item's id. The token limit of a request counts where it is below the run's own."""
 
     def text(name: str) -> str | None:
-        if name == "id":
-            return _string(row.get("custom_id"), "custom_id")
-        return "".join(_texts(_pieces(_body(row)))) if name == "text" else None
+        with in_column(name):
+            if name == "id":
+                return _string(row.get("custom_id"), "custom_id")
+            return "".join(_texts(_pieces(_body(row)))) if name == "text" else None
 
     def images() -> Iterator[bytes]:
-        for piece in _pieces(_body(row)):
-            if piece["type"] == "image_url":
+        pictures = [piece for piece in _pieces(_body(row)) if piece["type"] == "image_url"]
+        for place, piece in enumerate(pictures):
+            with in_column(f"images[{place}]"):
                 yield checked_image(_image(piece, read_image))
 
     return RowCells(text, images, lambda: _limit(_body(row)))
@@ -118,8 +121,12 @@ def _limit(body: Mapping[str, object]) -> int | None:
 
 
 def _whole(name: str, limit: object) -> int:
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise BadItem("E_FIELD_TYPE", f"body.{name} must be a whole number from 1 on, it is {limit!r:.80}")
+    asked = f"body.{name} must be a whole number from 1 to {_MOST_TOKENS:,}"
+    if not isinstance(limit, int | float) or isinstance(limit, bool):
+        raise BadItem("E_FIELD_TYPE", f"{asked}, it is {limit!r:.80}", _LIMIT)
+    # NaN and fractions are numbers too, and fit no more than one that is too large.
+    if not isinstance(limit, int) or not 1 <= limit <= _MOST_TOKENS:
+        raise BadItem("E_FIELD_RANGE", f"{asked}, it is {limit!r:.80}", _LIMIT)
     return limit
 
 

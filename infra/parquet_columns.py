@@ -1,6 +1,6 @@
 """The types that a Parquet manifest's columns may have, and how their cells are read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -8,9 +8,9 @@ import pyarrow.types as pt
 
 from autosteer_core.errors import BadItem, UserMistake
 from infra.encoded_image import decoded_image
-from infra.row_to_item import MAX_ID_CHARS, MAX_IMAGE_BYTES, RowCells, checked_image
+from infra.row_to_item import MAX_ID_CHARS, MAX_IMAGE_BYTES, MAX_VALUE_BYTES, RowCells, checked_image, in_column
 
-_UTF8_BYTES_PER_CHAR = 4
+UTF8_BYTES_PER_CHAR = 4
 
 ReadImage = Callable[[str], bytes]
 
@@ -21,28 +21,37 @@ def refuse_wrong_types(schema: Any, present: Mapping[str, str], where: str) -> N
         expected, fits = _EXPECTED[ours]
         found = schema.field(theirs).type
         if not (fits(found) or pt.is_null(found)):
-            raise UserMistake(f"{where}: column {theirs} must be {expected}, it is {found}")
+            raise UserMistake(
+                f"{where}: column {theirs} must be {expected}, it is {found!s:.200}: write it so, or leave it out",
+                "E_COLUMN_TYPE",
+            )
 
 
 def cells_of(batch: Any, index: int, max_text_chars: int, read_image: ReadImage) -> RowCells:
     """The cells of one row of a batch whose columns bear our names."""
 
     def text(name: str) -> str | None:
-        return _text(batch[name][index], max_text_chars) if name in batch.schema.names else None
+        if name not in batch.schema.names:
+            return None
+        with in_column(name):
+            return _text(batch[name][index], max_text_chars)
 
     def images() -> Iterator[bytes]:
-        for cell in _image_cells(batch, index):
-            yield checked_image(_image(cell, read_image))
+        for column, cell in _image_cells(batch, index):
+            with in_column(column):
+                yield checked_image(_image(cell, read_image))
 
     return RowCells(text, images)
 
 
-def _image_cells(batch: Any, index: int) -> Iterable[Any]:
+def _image_cells(batch: Any, index: int) -> Iterator[tuple[str, Any]]:
+    """Each with the column that an error names."""
     names = batch.schema.names
     if "image" in names and batch["image"][index].is_valid:
-        yield batch["image"][index]
+        yield "image", batch["image"][index]
     if "images" in names and batch["images"][index].is_valid:
-        yield from batch["images"][index].values
+        for place, cell in enumerate(batch["images"][index].values):
+            yield f"images[{place}]", cell
 
 
 def _text(cell: Any, max_chars: int) -> str | None:
@@ -53,7 +62,9 @@ def _text(cell: Any, max_chars: int) -> str | None:
     if pt.is_integer(cell.type):
         return str(cell.as_py())
     size = cell.as_buffer().size  # known before the text is decoded
-    if size > max(max_chars, MAX_ID_CHARS) * _UTF8_BYTES_PER_CHAR:
+    if size > MAX_VALUE_BYTES:
+        raise BadItem("E_VALUE_TOO_LARGE", f"a text unpacks to {size:,} bytes, at most {MAX_VALUE_BYTES:,} are read")
+    if size > max(max_chars, MAX_ID_CHARS) * UTF8_BYTES_PER_CHAR:
         raise BadItem("E_TEXT_TOO_LONG", f"a text has {size} bytes, {max_chars} characters are allowed")
     try:
         return str(cell.as_py())
@@ -82,7 +93,7 @@ def _bytes(cell: Any) -> bytes | None:
     if not cell.is_valid:
         return None
     if cell.as_buffer().size > MAX_IMAGE_BYTES:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+        raise BadItem("E_IMAGE_BYTES", f"an image has more than {MAX_IMAGE_BYTES} bytes")
     return bytes(cell.as_py())
 
 
@@ -102,7 +113,11 @@ def _is_image(found: Any) -> bool:
     if pt.is_struct(found):
         fields = {found.field(index).name: found.field(index).type for index in range(found.num_fields)}
         path = fields.get("path")
-        return _is_binary(fields.get("bytes")) and (path is None or pt.is_null(path) or _is_text(path))
+        return (
+            len(fields) == found.num_fields
+            and _is_binary(fields.get("bytes"))
+            and (path is None or pt.is_null(path) or _is_text(path))
+        )
     return _is_binary(found)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
-# A few rows at a time: a small file can unpack to very large rows.
-_ROWS_PER_BATCH = 16
+# A few rows at a time: a small file can unpack to very large rows. Fewer, where the file itself says so.
+_ROWS_PER_BATCH, _BATCH_BYTES = 16, 64 * 2**20
 
 
 class ParquetCursor:
@@ -48,6 +48,13 @@ class ParquetCursor:
         """(row of its first one, batch) from a row group on."""
         first = self._ends[group - 1] if group else 0
         for number in range(group, len(self._ends)):
-            for batch in file.iter_batches(_ROWS_PER_BATCH, row_groups=[number], columns=list(self._ours)):
+            rows = _rows_at_once(file.metadata.row_group(number))
+            for batch in file.iter_batches(rows, row_groups=[number], columns=list(self._ours), use_threads=False):
                 yield first, batch
                 first += batch.num_rows
+
+
+def _rows_at_once(group: Any) -> int:
+    """What a file says of its size may be a lie; it only makes the batches of an honest one smaller."""
+    each: int = max(group.total_byte_size, 0) // max(group.num_rows, 1)
+    return max(1, min(_ROWS_PER_BATCH, _BATCH_BYTES // max(each, 1)))

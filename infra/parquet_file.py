@@ -6,58 +6,30 @@ from contextlib import contextmanager
 from io import BufferedIOBase
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autosteer_core.errors import StopWorker, UserMistake
-from infra.file_kind import HEAD_BYTES, looks_like
-
-_EXTENSION = b"ARROW:extension:name"
+from autosteer_core.errors import StopWorker
+from infra.parquet_damage import damage_named, refuse_damaged_ends
+from infra.parquet_schema import refuse_odd_schema
 
 
 @contextmanager
 def opened_parquet(raw: BufferedIOBase, where: str) -> Iterator[Any]:
-    """The file with plain columns only; page checksums are verified as they are read."""
+    """The file with plain columns only; page checksums are verified as they are read.
+
+    Raises:
+        UserMistake: it is no Parquet file, it is damaged, or its columns are not of the plain kind.
+        StopWorker: ray.data is in this process.
+    """
     # ray.data registers Arrow types that unpickle what the file says, even while only its schema is read.
     if "ray.data" in sys.modules:
         raise StopWorker("manifests must be read in a process that has not imported ray.data")
-    with damage_named(raw, where), raw:
-        options = {"page_checksum_verification": True, "pre_buffer": False, "arrow_extensions_enabled": False}
-        with pq.ParquetFile(raw, **options) as file:
-            _refuse_odd_columns(file.schema_arrow, where)
-            yield file
-
-
-@contextmanager
-def damage_named(raw: BufferedIOBase, where: str) -> Iterator[None]:
-    """Turn what pyarrow says of a bad file into a sentence that names it."""
-    head = raw.read(HEAD_BYTES)
-    raw.seek(0)
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for damaged names and texts
-        if head.startswith(b"PAR1"):
-            raise UserMistake(f"{where} is truncated or damaged ({error}): get a new copy of it") from error
-        raise UserMistake(
-            f"{where} is not a Parquet file, it looks like {looks_like(head)}: check the path"
-        ) from error
-
-
-def _refuse_odd_columns(schema: Any, where: str) -> None:
-    names = schema.names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserMistake(f"{where} has several columns named {', '.join(twice)}: rename them")
-    for field in schema:
-        if _has_extension(field):
-            raise UserMistake(
-                f"{where}: column {field.name} has an Arrow extension type, which can run code "
-                "when it is read: write it as a plain type"
-            )
-
-
-def _has_extension(field: Any) -> bool:
-    """In the field or in anything nested in it."""
-    inner = [field.type.field(index) for index in range(field.type.num_fields)]
-    tagged = _EXTENSION in (field.metadata or {}) or isinstance(field.type, pa.BaseExtensionType)
-    return tagged or any(_has_extension(child) for child in inner)
+    with raw:
+        refuse_damaged_ends(raw, where)
+        with damage_named(where) as stage:
+            # One thread: a reader's process has little address space, and no other core to hope for.
+            options = {"page_checksum_verification": True, "pre_buffer": False, "arrow_extensions_enabled": False}
+            with pq.ParquetFile(raw, **options) as file:
+                stage.opened = True
+                refuse_odd_schema(file, where)
+                yield file

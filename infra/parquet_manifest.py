@@ -6,16 +6,17 @@ from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autosteer_core.cutting import Stretch, estimated_cost
 from autosteer_core.values import Item, Part
 from infra.column_map import ColumnMap
 from infra.manifest_files import ManifestFiles
 from infra.manifest_rows import refuse_changed
-from infra.parquet_columns import cells_of, refuse_wrong_types
+from infra.parquet_columns import UTF8_BYTES_PER_CHAR, cells_of, refuse_wrong_types
 from infra.parquet_cursor import ParquetCursor
 from infra.parquet_file import opened_parquet
-from infra.row_to_item import id_stem, is_id, row_place, row_to_item
+from infra.row_to_item import MAX_ID_CHARS, id_stem, is_id, row_place, row_to_item
 
 _IDS_PER_BATCH = 10_000
 _Left = tuple[str, ParquetCursor | None, ExitStack]
@@ -65,7 +66,7 @@ class ParquetRows:
     def ids(self, name: str) -> Iterator[Sequence[str]]:
         stem, row = id_stem(name, self._files.names), 0
         with self._opened(name) as file:
-            for batch in file.iter_batches(_IDS_PER_BATCH, columns=[self._columns.id]):
+            for batch in file.iter_batches(_IDS_PER_BATCH, columns=[self._columns.id], use_threads=False):
                 found = _texts(batch.column(0))
                 yield [item_id if is_id(item_id) else f"{stem}{n}" for n, item_id in enumerate(found, row)]
                 row += len(found)
@@ -110,13 +111,20 @@ def _columns_below(meta: Any, names: Sequence[str]) -> list[int]:
 def _texts(ids: Any) -> list[str | None]:
     """An id that is not valid UTF-8 is none, and must not stop the check of the others."""
     if isinstance(ids, pa.DictionaryArray):
-        ids = ids.dictionary_decode()
-    if pa.types.is_integer(ids.type):
+        ids = pa.DictionaryArray.from_arrays(ids.indices, _short(ids.dictionary)).dictionary_decode()
+    elif pa.types.is_integer(ids.type):
         ids = ids.cast(pa.string())
+    elif not pa.types.is_null(ids.type):
+        ids = _short(ids)
     try:
         return list(ids.to_pylist())
     except UnicodeDecodeError:
         return [_decoded(cell) for cell in ids.cast(pa.large_binary()).to_pylist()]
+
+
+def _short(ids: Any) -> Any:
+    """Without those that are too long to be ids: a dictionary can make millions of very long ones of a few bytes."""
+    return pc.if_else(pc.less_equal(pc.binary_length(ids), MAX_ID_CHARS * UTF8_BYTES_PER_CHAR), ids, None)
 
 
 def _decoded(cell: bytes | None) -> str | None:

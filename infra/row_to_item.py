@@ -1,6 +1,7 @@
 """From one row of any manifest to an item, or to an item with a flaw."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -10,6 +11,8 @@ from autosteer_core.values import Annotation, Flaw, Item, Label
 MAX_TEXT_CHARS = 20_000
 MAX_IMAGE_BYTES = 32 * 2**20
 MAX_ID_CHARS = 512
+# What a cell may unpack to, and all pictures of a row together: a small file can hold very large ones.
+MAX_VALUE_BYTES, MAX_ROW_BYTES = 32 * 2**20, 64 * 2**20
 
 # A cell is read only when it is asked for, so that a bad one spoils its own row and no other.
 ReadText = Callable[[str], str | None]
@@ -58,9 +61,9 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         item_id = _item_id(cells)
         annotation = _annotation(cells)
         text = _text(cells, "text", max_text_chars) or ""
-        images = tuple(cells.images())
+        images = _images(cells)
         if not text.strip() and not images:
-            raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image")
+            raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image: give it one, or leave it out")
         most = cells.max_new_tokens()
     except BadItem as error:
         return Item(item_id, "", row=place.row, flaw=error.flaw)
@@ -72,13 +75,40 @@ def flawed(place: RowPlace, flaw: Flaw) -> Item:
     return Item(place.generated_id, "", row=place.row, flaw=flaw)
 
 
+@contextmanager
+def in_column(name: str) -> Iterator[None]:
+    """What is wrong inside is told with this column, unless it names one itself."""
+    try:
+        yield
+    except BadItem as error:
+        if error.flaw.column is not None:
+            raise
+        raise BadItem(error.flaw.code, error.flaw.message, name) from error
+
+
 def checked_image(data: bytes | None) -> bytes:
     """The encoded image, if there is one and its size can be borne; nothing is decoded here."""
     if not data:
         raise BadItem("E_IMAGE_MISSING", "an image of the row has no bytes")
     if len(data) > MAX_IMAGE_BYTES:
-        raise BadItem("E_IMAGE_TOO_LARGE", f"an image has more than {MAX_IMAGE_BYTES} bytes")
+        raise BadItem("E_IMAGE_BYTES", f"an image has more than {MAX_IMAGE_BYTES} bytes")
     return data
+
+
+def _images(cells: RowCells) -> tuple[bytes, ...]:
+    """One after the other, so that no more is held than is allowed and one image."""
+    found: list[bytes] = []
+    size = 0
+    for image in cells.images():
+        size += len(image)
+        if size > MAX_ROW_BYTES:
+            raise BadItem(
+                "E_VALUE_TOO_LARGE",
+                f"the images of the row have more than {MAX_ROW_BYTES:,} bytes together: shrink them",
+                f"images[{len(found)}]",
+            )
+        found.append(image)
+    return tuple(found)
 
 
 def _item_id(cells: RowCells) -> str:
@@ -86,7 +116,11 @@ def _item_id(cells: RowCells) -> str:
     if found is None or not found.strip():
         raise BadItem("E_ID_EMPTY", "the row has no id: give every row one", "id")
     if not is_id(found):
-        raise BadItem("E_ID_INVALID", f"the id is longer than {MAX_ID_CHARS} or has control characters", "id")
+        raise BadItem(
+            "E_ID_INVALID",
+            f"the id is longer than {MAX_ID_CHARS} characters or has control characters: shorten or mend it",
+            "id",
+        )
     return found
 
 

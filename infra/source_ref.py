@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from autosteer_core.errors import BadItem
 from infra.column_map import ColumnMap
 from infra.json_cells import cells_of
-from infra.row_to_item import RowCells, checked_image
+from infra.row_to_item import RowCells, checked_image, in_column
 
 SOURCE_REF = "source-ref"
 _PROMPT = "prompt"
@@ -32,9 +32,10 @@ def source_ref_cells(
 
     def images() -> Iterator[bytes]:
         place = row.get(SOURCE_REF)
-        if not isinstance(place, str) or not place.strip():
-            raise BadItem("E_SOURCE_REF", f"{SOURCE_REF} must be a path or an s3:// address, it is {place!r:.80}")
-        yield checked_image(read_image(place))
+        with in_column("image"):
+            if not isinstance(place, str) or not place.strip():
+                raise BadItem("E_SOURCE_REF", f"{SOURCE_REF} must be a path or an s3:// address, it is {place!r:.80}")
+            yield checked_image(read_image(place))
 
     return RowCells(text, images)
 
@@ -42,4 +43,4 @@ def source_ref_cells(
 def _prompt(found: object) -> str | None:
     if found is None or isinstance(found, str):
         return found
-    raise BadItem("E_FIELD_TYPE", f"{_PROMPT} must be a string, it is {type(found).__name__}")
+    raise BadItem("E_FIELD_TYPE", f"{_PROMPT} must be a string, it is {type(found).__name__}", "text")

@@ -29,9 +29,10 @@ from pipelines.engines import require_fitting_attention
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import known_queue, open_queue, require_queue
+from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.signing import trust_of
-from pipelines.wiring import build_worker, open_items
+from pipelines.wiring import build_worker
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
 
@@ -120,6 +121,8 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
         "bundle_id": bundle.bundle_id,
         "model_fingerprint": bundle.fingerprint,
     }
+    planned = {name: digest for name, _, digest in run.files}
+    job = replace(job, provenance=provenance, planned=planned)
     require_space(request.out, run.rows)
     store = open_store(request.out)
     resumed = take_over(store, run)
@@ -133,7 +136,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
             check()
             progress(run, rows_done, counts)
 
-        _work(replace(job, provenance=provenance), run, parts, store, told, pool)
+        _work(job, run, parts, store, told, pool)
         check()
     records = seal(store, parts, manifest.row_ids())
     sealed = sha256(store.get(SEALED)).hexdigest()

@@ -11,11 +11,11 @@ from autosteer_core.records import read_records
 from autosteer_core.run import read_record
 from autosteer_core.values import Action, Flaw, Item, Lease, Part, Verdict
 from infra.column_map import ColumnMap
-from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
+from pipelines.reading import open_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> B
         reasons = queue.buried()
         _refuse_others(part_ids, reasons)
         chosen = [part for part in reasons if not part_ids or part.part_id in part_ids]
-        manifest = open_manifest(run["manifest"], ColumnMap(**run["settings"]["columns"]))
+        manifest = open_items(run["manifest"], ColumnMap(**run["settings"]["columns"]))
         provenance = {"run_id": run["run_id"], "bundle_id": run["bundle_id"]}
         known = read_records(store).commits
         for part in chosen:

@@ -16,12 +16,14 @@ from autosteer_core.refusals import Wordings
 from autosteer_core.second_look_fitting import LookOptions
 from autosteer_core.values import Item
 from infra.column_map import ColumnMap
+from infra.manifest_rows import refuse_no_rows
 from pipelines.bundle_files import refuse_another_bundle, save_bundle
 from pipelines.engines import load_backbone
 from pipelines.kept_model import budget_of
+from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.signing import signer_of
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 
 # The released code takes 60,000 steps of 1e-5; these are 480 over 96 rows, as much larger as to go equally far.
 PAPER = PaperOptions(head=Schedule(learning_rate=1.25e-3, batch=2, epochs=10, weight_decay=1e-2), head_rows=96)
@@ -55,6 +57,7 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     refuse_another_bundle(request.out)
     signer = signer_of(request.settings)
     reader = open_items(request.manifest, request.columns, request.settings)
+    refuse_no_rows(reader.files(), request.manifest)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
     save_bundle(made.bundle, request.out, signer)

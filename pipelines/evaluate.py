@@ -24,8 +24,9 @@ from pipelines.evaluation_plan import OURS, Seen, controls_of, judge_everything,
 from pipelines.evaluation_report import evaluation_html
 from pipelines.evaluation_results import Evaluation, guarantee_checks, tables_of
 from pipelines.evaluation_runs import shown_runs
+from pipelines.reading import open_items
 from pipelines.settings import Settings
-from pipelines.wiring import open_items, stream
+from pipelines.wiring import stream
 
 TEXT_ONLY = "n-gram text"
 RESERVED = {OURS, TEXT_ONLY, UNSTEERED, ALWAYS, CANNED, GATE_ALONE}

@@ -17,8 +17,9 @@ from infra.item_files import items_to_parquet
 from infra.open_store import open_store, scheme_of
 from infra.suite_manifest import SuiteFacts, suite_facts
 from pipelines.import_suite import import_suite
+from pipelines.reading import open_items
 from pipelines.suite import load_suite, shipped_suites
-from pipelines.wiring import open_items, stream
+from pipelines.wiring import stream
 from workers.decoder_process import DecoderProcess
 
 ITEMS, IMPORTED = "items.parquet", "import.json"

@@ -14,8 +14,9 @@ from pipelines.bundle_files import load_bundle, save_bundle
 from pipelines.evaluation_items import put_same, write_rows
 from pipelines.evaluation_runs import Runs, Verdicts
 from pipelines.hub_judges import exchange_text
+from pipelines.reading import open_items
 from pipelines.signing import signer_of
-from pipelines.wiring import open_items, stream
+from pipelines.wiring import stream
 
 OURS = "gated"
 CONTROLS = "controls/"

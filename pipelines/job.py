@@ -16,7 +16,8 @@ class Job:
     """`provenance` is written on every row: run, bundle, model. `judge` names a model that reads answers instead.
 
     `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold. A worker holds at most
-    `most_parts` at once. `sites` are what the bundle's probe reads, in words. `bundles` is how it reads a bundle: by
+    `most_parts` at once. `sites` are what the bundle's probe reads, in words,
+    `planned` is the SHA-256 of every file of the manifest. `bundles` is how it reads a bundle: by
     the trust of whoever started the run.
     """
 
@@ -33,6 +34,7 @@ class Job:
     beside_ids: Mapping[str, str] = field(default_factory=dict)
     most_parts: int = 1
     sites: str = ""
+    planned: Mapping[str, str] = field(default_factory=dict)
     bundles: BundleReader = field(default_factory=BundleReader)
 
     @property

@@ -48,6 +48,8 @@ def moderate(request: Request, console: Console, pool: Pool | None = None) -> Su
 
 def _print(summary: Summary, console: Console) -> None:
     console.print(action_table(summary))
+    if not summary.finished.run.rows:
+        console.print("the manifest has no rows: nothing was done", style="yellow", highlight=False)
     if summary.outcomes:
         console.print(outcome_table(summary))
     if summary.flags:

@@ -14,10 +14,10 @@ from autosteer_core.records import COMMITS, REDONE, CommitRecord, NotConserved, 
 from autosteer_core.row_ids import RowIds
 from autosteer_core.run import RECORD, identity_of, read_record
 from infra.column_map import ColumnMap
-from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.verdict_rows import whole_rows_from_parquet
 from pipelines.audit_heads import noted_head
+from pipelines.reading import open_items
 from pipelines.sound_activations import check_activations
 from pipelines.sound_records import by_slot, check_coverage, check_readers, check_rights
 from pipelines.sound_rows import Row, check_attempt, check_fail_closed, check_reasons, check_versions
@@ -180,7 +180,7 @@ def _compared(store: BlobStore, key: str, winner: CommitRecord) -> Iterator[Viol
 
 
 def _manifest(address: str, run: Mapping[str, Any], ids: RowIds | None) -> Iterator[Violation]:
-    manifest = open_manifest(address, ColumnMap(**run["settings"].get("columns", {})))
+    manifest = open_items(address, ColumnMap(**run["settings"].get("columns", {})))
     files = [list(entry) for entry in manifest.files()]
     if files != run["files"]:
         yield Violation("I1", address, "the manifest is not the one that the run was made from: its files differ")

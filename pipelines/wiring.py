@@ -10,25 +10,16 @@ from autosteer_core.engine import in_chunks
 from autosteer_core.ports import ManifestReader, PartQueue
 from autosteer_core.values import Item, Lease, Part, PartId, Verdict
 from infra.activation_files import activations_to_parquet
-from infra.column_map import ColumnMap
-from infra.open_manifest import open_manifest
 from infra.open_store import open_store
-from infra.picture_places import PicturePlaces
 from infra.verdict_files import verdicts_to_parquet
 from pipelines.engines import build_auditor, build_engine
 from pipelines.hub_judges import load_judge
 from pipelines.job import Job
 from pipelines.kept_model import forget_model
-from pipelines.settings import Settings
+from pipelines.reading import open_items
 from workers.lifeline import Lifeline
 from workers.loop import Judge, PartWorker
 from workers.patience import Patience
-
-
-def open_items(address: str, columns: ColumnMap | None = None, settings: Settings | None = None) -> ManifestReader:
-    """The manifest at a file, a folder or an s3:// address; without settings its pictures lie beside it."""
-    places = PicturePlaces(settings.picture_roots, settings.fetch_hosts) if settings else PicturePlaces()
-    return open_manifest(address, columns or ColumnMap(), places=places)
 
 
 def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
@@ -39,7 +30,7 @@ def build_worker(job: Job, name: str, queue: PartQueue) -> PartWorker:
         name=name,
         queue=queue,
         store=open_store(job.out),
-        manifest=open_items(job.manifest, job.columns, job.settings),
+        manifest=open_items(job.manifest, job.columns, job.settings, job.planned),
         judge=_judge(job, lifeline.pulse),
         encode=partial(_encode, dict(job.provenance)),
         lifeline=lifeline,
@@ -70,6 +61,8 @@ def _encode(provenance: dict[str, str], verdicts: Sequence[Verdict], lease: Leas
 def stream(manifest: ManifestReader) -> Iterator[Item]:
     """Every item, one after the other."""
     for name, rows, _ in manifest.files():
+        if not rows:  # there are no empty parts
+            continue
         yield from manifest.items(Part(PartId(name), name, 0, rows))
 
 

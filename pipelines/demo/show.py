@@ -18,9 +18,10 @@ from pipelines.demo.manifest import DemoManifests, write_demo_manifests
 from pipelines.demo.model import demo_model_folder
 from pipelines.moderate import moderate
 from pipelines.progress import told
+from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.tables import bundle_table
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 
 
 def show_demo(out: Path, settings: Settings, console: Console) -> dict[str, Any]:

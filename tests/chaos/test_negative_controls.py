@@ -184,7 +184,7 @@ GUARDS = {
         "tests/unit/test_garbage.py::test_young_leftovers_stay_because_their_worker_may_be_alive",
     ),
     "that Arrow extension types are refused": Guard(
-        "infra/parquet_file.py",
+        "infra/parquet_schema.py",
         "if _has_extension(field):",
         "if False:",
         "tests/unit/test_parquet_manifest.py::test_an_extension_type_is_refused_even_in_a_column_that_is_not_read",

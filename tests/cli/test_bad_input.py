@@ -56,7 +56,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ("manifest", "message"),
     [
         ("no-id.parquet", "no column id"),
-        ("empty.parquet", "no rows"),
         ("twice.parquet", "a"),
         ("page.parquet", "page.parquet"),
         ("cut.parquet", "cut.parquet"),
@@ -67,6 +66,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_a_bad_manifest_is_one_sentence(workspace: Workspace, inside: InProcess, manifest: str, message: str) -> None:
     assert_one_sentence(inside(workspace.generate("bad-manifest", manifest)), message)
     assert not Path(workspace.root, "bad-manifest").exists()
+
+
+def test_a_manifest_without_rows_is_a_run_of_nothing_with_a_warning(workspace: Workspace, inside: InProcess) -> None:
+    finished = inside(workspace.generate("nothing", "empty.parquet"))
+
+    assert finished.returncode == 0, finished.stderr
+    assert "the manifest has no rows" in finished.stderr
+    workspace.assert_every_item_has_one_row("nothing", "empty.parquet")
+    assert inside(workspace.command("verify", "nothing", "--manifest", "empty.parquet")).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from autosteer_core.engine import EngineOptions
 from autosteer_core.static_engine import StaticEngine
 from pipelines.bundle_files import save_bundle
 from pipelines.engines import load_backbone
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
 from pipelines.signing import signer_of
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_suite import ROWS_PER_SET, words, write_tiny_suite
 from tests.unit.test_model_judges import save_classifier

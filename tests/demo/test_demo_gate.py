@@ -21,8 +21,9 @@ from autosteer_core.static_engine import StaticEngine
 from autosteer_core.values import Item, Label
 from pipelines.demo.manifest import write_demo_manifests
 from pipelines.engines import load_backbone
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 
 pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(600)]
 

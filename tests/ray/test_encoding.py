@@ -4,8 +4,9 @@ import psutil
 import pytest
 
 from pipelines.engines import build_engine
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
-from pipelines.wiring import all_items, open_items
+from pipelines.wiring import all_items
 from tests.workspace import Workspace, make_workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

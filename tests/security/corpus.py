@@ -1,9 +1,10 @@
 """All cases of all kinds."""
 
-from tests.security import address_cases, bundle_cases, picture_cases, setting_cases, text_cases
+from tests.security import address_cases, bundle_cases, manifest_cases, picture_cases, setting_cases, text_cases
 from tests.security.case import Case
 
 CASES: list[Case] = [
+    *manifest_cases.CASES,
     *text_cases.CASES,
     *picture_cases.CASES,
     *bundle_cases.CASES,

@@ -11,9 +11,9 @@ from autosteer_core.questions import SetKind
 from pipelines.bundle_files import save_bundle
 from pipelines.evaluate import EvaluationRequest, evaluate
 from pipelines.evaluation_items import evaluation_items, find_leaks, stream, write_rows
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
 from pipelines.signing import signer_of
-from pipelines.wiring import open_items
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
 from tests.tiny_suite import CHOICES, ROWS_PER_SET, write_tiny_suite

@@ -116,7 +116,6 @@ def test_a_bad_line_is_a_flawed_row_and_spares_its_neighbours(path: Path, line: 
     ("rows", "message"),
     [
         (["id,text", "a,b"], "no line that is a JSON object; line 1 looks like plain text such as CSV"),
-        (["", "  "], "the manifest has no rows"),
         ([{"text": "x"}], "has no column id; it has text"),
         ([{"id": "a", "prompt": "x"}], "needs a column text, image or images; it has id, prompt"),
         ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "given twice, in row 0 .* and in row 1"),

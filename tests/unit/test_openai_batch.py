@@ -91,7 +91,7 @@ QUESTION = {"role": "user", "content": "hello"}
         (request(user("hello") | {"stop": ["."]}), "E_REQUEST_UNSUPPORTED", "body has 'stop'"),
         (request(user("hello") | {"an_invention": 1}), "E_REQUEST_UNSUPPORTED", "body has 'an_invention'"),
         (request(user("hello"), url="/v1/embeddings"), "E_REQUEST_UNSUPPORTED", "/v1/embeddings"),
-        (request(user("hello") | {"max_tokens": 0}), "E_FIELD_TYPE", "body.max_tokens must be a whole number"),
+        (request(user("hello") | {"max_tokens": 0}), "E_FIELD_RANGE", "body.max_tokens must be a whole number"),
         (request(user("hello") | {"max_tokens": True}), "E_FIELD_TYPE", "body.max_tokens must be a whole number"),
         (request({"messages": []}), "E_REQUEST", "must be a list of messages"),
         (request({}), "E_REQUEST", "must be a list of messages"),

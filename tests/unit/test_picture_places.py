@@ -14,8 +14,8 @@ from infra.open_manifest import open_manifest
 from infra.open_store import open_store
 from infra.picture_places import PicturePlaces, Pictures
 from pipelines.job import Job
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
-from pipelines.wiring import open_items
 
 ODD = [
     "a+b.png", "a b.png", "100%.png", "a%20b.png", "a%2Bb.png", "what?.png", "what?x=1.png", "#1.png", "a#b.png",

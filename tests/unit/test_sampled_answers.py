@@ -20,9 +20,10 @@ from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.bundle_files import BundleReader
 from pipelines.job import Job
+from pipelines.reading import open_items
 from pipelines.settings import load_settings
 from pipelines.signing import trust_of
-from pipelines.wiring import build_worker, open_items
+from pipelines.wiring import build_worker
 from tests.doubles import FakeClock
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_items import mixed_items
