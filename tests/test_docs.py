@@ -36,3 +36,21 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
     for target in set(re.findall(r"make ([a-z]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_error_code_is_explained_and_every_explained_one_exists() -> None:
+    root = Path(__file__).parent.parent
+    sources = [
+        file for name in ("autosteer_core", "infra", "workers", "pipelines") for file in (root / name).rglob("*.py")
+    ]
+    used = {code for file in sources for code in re.findall(r'"(E_[A-Z0-9_]+[A-Z0-9])"', file.read_text("utf-8"))}
+
+    assert used == set(re.findall(r"`(E_[A-Z0-9_]+)`", (root / "docs" / "errors.md").read_text("utf-8")))
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    root = Path(__file__).parent.parent
+    named = set(re.findall(r"`(tests/[a-z_/]+\.py)`", (root / "SECURITY.md").read_text("utf-8") + README))
+
+    assert len(named) > 20
+    assert not [path for path in named if not (root / path).exists()]
