@@ -143,4 +143,5 @@ def _annotation(cells: RowCells) -> Annotation:
     try:
         return Annotation(Label(found), group, pair, source)
     except ValueError:
-        raise BadItem("E_LABEL", f"label must be {' or '.join(Label)}, it is {found!r:.80}", "label") from None
+        said = f"label must be {' or '.join(Label)}, it is another text of {len(found)} characters"
+        raise BadItem("E_LABEL", said, "label") from None
