@@ -10,6 +10,7 @@ from typing import Any
 from autosteer_core.audit_log import Deed, Head, append, append_once
 from autosteer_core.ports import BlobStore
 from infra.open_store import open_store
+from workers.state_folder import state_folder
 
 
 def log_deed(store: BlobStore, deed: Deed, subject: Mapping[str, Any], *, once: bool = False) -> Head:
@@ -58,5 +59,4 @@ def _place(store: BlobStore) -> str:
 
 
 def _file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "autosteer" / "audit_heads.jsonl"
+    return state_folder() / "audit_heads.jsonl"

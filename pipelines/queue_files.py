@@ -1,7 +1,6 @@
 """Where a run's queue lives, in a file of its own or in a server's table, and how it is opened."""
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from autosteer_core.ports import GroupedQueue
 from infra.queue_disk import require_local_disk
 from infra.sqlite_queue import SqliteQueue
 from infra.system_clock import SystemClock
+from workers.state_folder import state_folder
 
 
 def queue_file(out: str, run_id: str) -> Path:
@@ -21,8 +21,7 @@ def queue_file(out: str, run_id: str) -> Path:
     """
     if "://" not in out:
         return Path(out) / ".queue" / f"{run_id}.sqlite"
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "autosteer" / f"{run_id}.sqlite"
+    return state_folder() / f"{run_id}.sqlite"
 
 
 def queue_name(out: str, run_id: str) -> str:

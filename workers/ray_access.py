@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autosteer_core.errors import UserMistake
+from workers.state_folder import state_folder
 
 LOOPBACK = "127.0.0.1"
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -60,8 +61,7 @@ def _refused(what: str, remedy: str) -> UserMistake:
 
 
 def _own_token() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(state) / "autosteer"
+    folder = state_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / "ray_token"
     if not file.exists():
