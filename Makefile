@@ -53,10 +53,10 @@ tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation k
 	$(BIN)/python -m pytest tests --ignore tests/bench -m tour
 
 chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an hour, numbers last (CHAOS_SCALE=0.1: quick; CHAOS_SEED=N: one schedule again)
-	$(BIN)/python -m pytest tests/chaos -m chaos -s
+	$(BIN)/python -m pytest tests/chaos tests/ray/test_upkeep.py -m chaos -s
 
 security: $(VENV)/.dev ## feed hostile input of 96 kinds and mutations of it, numbers last (SECURITY_SCALE=0.1: quick)
-	$(BIN)/python -m pytest tests/security -m security -s
+	$(BIN)/python -m pytest tests/security tests/ray/test_ray_access.py -m security -s
 
 check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .

@@ -77,6 +77,7 @@ def http_status(port: tuple[str, int]) -> int:
         connection.close()
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("mode", ["token", "disabled"])
 def test_nobody_joins_with_another_token_or_none(head: str, tmp_path: Path, mode: str) -> None:
     other = tmp_path / "token"
@@ -89,6 +90,7 @@ def test_nobody_joins_with_another_token_or_none(head: str, tmp_path: Path, mode
     assert joining.returncode != 0 and b"JOINED" not in joining.stdout
 
 
+@pytest.mark.security
 def test_the_owner_joins(head: str) -> None:
     """The control: what keeps the others out is their token."""
     joining = subprocess.run([sys.executable, "-c", JOIN, head], capture_output=True, timeout=120)

@@ -45,6 +45,7 @@ def test_error_rows_are_done_again_and_the_others_keep_their_verdicts(workspace:
     ]
 
 
+@pytest.mark.chaos
 def test_a_queue_on_a_server_is_empty_once_its_run_is_sealed(workspace: Workspace, postgres_address: str) -> None:
     settings = ["--set", "workers=1", "--set", f"queue={postgres_address}"]
 
