@@ -72,7 +72,7 @@ class Entry:
 def append(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: str) -> Head:
     """Write it after the last entry; of several writers at once, each gets a number of its own."""
     while True:
-        last = _last(store)
+        last = head(store)
         number, before = (1, _BEGINNING) if last is None else (last.number + 1, last.sha256)
         entry = Entry(number, at, str(deed), subject, before)
         if store.put_if_absent(_key(number), entry.data()):
@@ -83,7 +83,7 @@ def append_once(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: st
     """The same, unless the latest entry of this deed says just that: for what may be done twice after a crash."""
     latest = next((entry for entry in reversed(list(entries(store))) if entry.deed == deed), None)
     if latest is not None and latest.subject == dict(subject):
-        found = _last(store)
+        found = head(store)
         assert found is not None
         return found
     return append(store, deed, subject, at)
@@ -122,10 +122,6 @@ def breaks(store: BlobStore, noted: Head | None = None) -> Iterator[tuple[str, s
 
 def head(store: BlobStore) -> Head | None:
     """Of the log as it stands; None where there is none."""
-    return _last(store)
-
-
-def _last(store: BlobStore) -> Head | None:
     keys = list(store.keys(LOG))
     if not keys:
         return None

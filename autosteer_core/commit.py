@@ -104,6 +104,11 @@ def seal(store: BlobStore, parts: Sequence[Part], ids: RowIds) -> list[CommitRec
     return ordered
 
 
+def is_sealed(store: BlobStore) -> bool:
+    """Whether the output is finished."""
+    return SUCCESS in store.keys(SUCCESS)
+
+
 def unseal(store: BlobStore) -> None:
     """The output is not finished any more; its list of parts stays as it was until the next seal."""
     store.delete(SUCCESS)

@@ -10,7 +10,7 @@ from os import cpu_count
 from autosteer_core.audit_log import Deed, Head
 from autosteer_core.bundle import Bundle
 from autosteer_core.bundle_signature import Trust
-from autosteer_core.commit import SEALED, SUCCESS, read_part, seal
+from autosteer_core.commit import SEALED, is_sealed, read_part, seal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
 from autosteer_core.ports import BlobStore
@@ -127,7 +127,7 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
     store = open_store(request.out)
     resumed = take_over(store, run)
     about = {"run_id": run.run_id, "bundle_id": str(run.bundle_id), "rows": run.rows}
-    if SUCCESS not in store.keys(SUCCESS):
+    if not is_sealed(store):
         log_deed(store, Deed.RUN_STARTED, about)
     parts = run.parts(request.settings.rows_per_part, manifest.stretches)
     with asked_to_stop() as check:

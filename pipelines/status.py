@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from autosteer_core.commit import SUCCESS
+from autosteer_core.commit import is_sealed
 from autosteer_core.records import read_records
 from autosteer_core.run import read_record
 from infra.open_store import open_store
@@ -25,7 +25,7 @@ def run_status(out: str, server: str | None = None) -> dict[str, Any]:
         actions.update(commit.actions)
     rows = sum(entry[1] for entry in record["files"])
     done = sum(commit.rows for commit in commits)
-    sealed = SUCCESS in store.keys(SUCCESS)
+    sealed = is_sealed(store)
     return {
         "run_id": record["run_id"],
         "kind": record["kind"],

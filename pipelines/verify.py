@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autosteer_core.audit_log import Head, breaks
-from autosteer_core.commit import SUCCESS
+from autosteer_core.commit import is_sealed
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import COMMITS, REDONE, CommitRecord, NotConserved, Records, parsed_record
@@ -61,7 +61,7 @@ def verify(out: str, manifest: str | None = None, progress: Progress = lambda do
     """
     store = open_store(out)
     run = read_record(store)
-    found = Verified(str(run.get("run_id")), SUCCESS in store.keys(SUCCESS))
+    found = Verified(str(run.get("run_id")), is_sealed(store))
     found.violations += _run_record(run)
     if not found.violations:
         _check(_Stored(store, run, noted=noted_head(out)), found, manifest, progress)

@@ -31,11 +31,7 @@ def serve(line: socket) -> None:
         asked = receive_json(line)
         try:
             _answer(line, manifest, asked)
-        except OSError as error:
-            if line.fileno() < 0:
-                raise
-            send_error(line, error)
-        except Exception as error:  # noqa: BLE001  (as above)
+        except Exception as error:  # noqa: BLE001  (as above; if the owner is gone, sending says so)
             send_error(line, error)
 
 

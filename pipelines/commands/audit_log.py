@@ -71,8 +71,8 @@ def verify(
         print_json({"head": str(head_of(store)), "noted": noted and str(noted), "violations": said})
     else:
         for key, what in found:
-            console.print(f"I10 {key}: {what}", style="red", highlight=False, markup=False)
+            console.say(f"I10 {key}: {what}", "red")
         outside = f"noted outside: {noted}" if noted else "no head was noted outside: its end is not proven"
-        console.print(f"{len(found)} violations, {outside}", highlight=False, markup=False)
+        console.say(f"{len(found)} violations, {outside}")
     if found:
         raise typer.Exit(OUR_MISTAKE)

@@ -55,7 +55,4 @@ def sign(
     if as_json:
         print_json({"bundle_id": made.bundle_id, "bundle": bundle, "key": signer.key_id, "epoch": signer.epoch})
         return
-    console.print(
-        f"bundle {made.bundle_id} at {bundle} is signed by key {signer.key_id}, epoch {signer.epoch}",
-        highlight=False, markup=False,
-    )  # fmt: skip
+    console.say(f"bundle {made.bundle_id} at {bundle} is signed by key {signer.key_id}, epoch {signer.epoch}")
