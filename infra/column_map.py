@@ -16,6 +16,7 @@ class ColumnMap:
     text: str = "text"
     image: str = "image"
     images: str = "images"
+    image_sha256: str = "image_sha256"
     label: str = "label"
     group: str = "group"
     pair: str = "pair"

@@ -137,6 +137,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a string", _is_text),
     "image": ("binary, a path or a struct of bytes and path", _is_image),
     "images": ("a list of binary, of paths or of structs of bytes and path", _is_image_list),
+    "image_sha256": ("a string", _is_text),
     "label": ("a string", _is_text),
     "group": _ID,
     "pair": _ID,

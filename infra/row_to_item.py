@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Annotation, Flaw, Item, Label
+from infra.image_hashes import require_hashes
 
 MAX_TEXT_CHARS = 20_000
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -62,6 +63,7 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         annotation = _annotation(cells)
         text = _text(cells, "text", max_text_chars) or ""
         images = _images(cells)
+        require_hashes(images, cells.text("image_sha256"))
         if not text.strip() and not images:
             raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image: give it one, or leave it out")
         most = cells.max_new_tokens()
