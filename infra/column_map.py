@@ -14,6 +14,7 @@ class ColumnMap:
 
     id: str = "id"
     text: str = "text"
+    system: str = "system"
     image: str = "image"
     images: str = "images"
     image_sha256: str = "image_sha256"

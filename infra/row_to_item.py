@@ -62,6 +62,7 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         item_id = _item_id(cells)
         annotation = _annotation(cells)
         text = _text(cells, "text", max_text_chars) or ""
+        system = _text(cells, "system", max_text_chars)
         images = _images(cells)
         require_hashes(images, cells.text("image_sha256"))
         if not text.strip() and not images:
@@ -69,7 +70,7 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         most = cells.max_new_tokens()
     except BadItem as error:
         return Item(item_id, "", row=place.row, flaw=error.flaw)
-    return Item(item_id, text, images, place.row, annotation, max_new_tokens=most)
+    return Item(item_id, text, images, place.row, annotation, max_new_tokens=most, system=system)
 
 
 def flawed(place: RowPlace, flaw: Flaw) -> Item:
