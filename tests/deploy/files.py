@@ -23,10 +23,11 @@ class _Strict(yaml.SafeLoader):
 
 
 def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    keys = [key.value for key, _ in node.value]
     if len(keys) != len(set(keys)):
         raise yaml.YAMLError(f"line {node.start_mark.line + 1}: a key stands twice among {keys}")
-    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+    loader.flatten_mapping(node)
+    return dict(loader.construct_mapping(node, deep=True))
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
