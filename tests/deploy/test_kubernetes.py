@@ -1,6 +1,7 @@
 """Every object is one that Kubernetes takes, and its pods may do as little as they can."""
 
 import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from pipelines.settings import PREFIX, Settings
 from tests.deploy.files import DEPLOY, read_yaml
 from tests.deploy.kuberay import KINDS
 from tests.deploy.pods import pod_templates
+
+# It reads megabytes of definitions anew for each object.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 OLDEST, NEWEST = "1.31", "1.37"  # that take all our fields, and that there is a schema of
 FILES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
