@@ -1,12 +1,15 @@
 """Which labelled rows train, validate, set the threshold or only measure: decided once, kept in later bundles."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autosteer_core.labelled import Split
-from autosteer_core.material import Material, Use
+from autosteer_core.kept_activations import content_hash
+from autosteer_core.labelled import Labelled, Split
+from autosteer_core.material import Material, Origin, Use
+from autosteer_core.values import Item
 
 # Of ten units of one kind, in the order in which they come: a fifth to the threshold, a tenth to validation.
 _T, _V, _R = Use.THRESHOLD.value, Use.VALIDATION.value, Use.TRAIN.value
@@ -27,6 +30,33 @@ def assigned(material: Material, seed: int) -> Material:
         units = open_U[kinds == kind]
         use_U[generator.permutation(units)] = _DEALT[np.arange(len(units)) % len(_DEALT)]
     return replace(material, use_N=np.where(material.use_N == Use.NONE.value, use_U[unit], material.use_N))
+
+
+def material_of(
+    items: Sequence[Item], data: Labelled, rows: Split, origin: Origin, manifest_sha256: str
+) -> Material:
+    """What a calibration read of its items at the bundle's sites, each with what it was used for."""
+    name, count = manifest_sha256[:12], len(items)
+    content_N, use_N = np.empty(count, object), np.full(count, Use.NONE.value, "U10")
+    content_N[:] = [content_hash(item) for item in items]
+    parts = (rows.train, rows.validation, rows.threshold, rows.holdout)
+    for use, part in zip((Use.TRAIN, Use.VALIDATION, Use.THRESHOLD, Use.HOLDOUT), parts, strict=True):
+        use_N[part] = use.value
+    return Material(
+        origin,
+        data.side_by_side(origin.sites).cpu().float(),
+        harmful_N=data.harmful_N,
+        content_N=content_N,
+        item_id_N=np.array([item.item_id for item in items]),
+        group_N=data.group_N,
+        modality_N=data.modality_N,
+        language_N=np.full(count, ""),  # a manifest does not say
+        source_N=np.array([item.annotation.source or "" for item in items]),
+        # Two manifests may number their pairs alike.
+        unit_N=np.array([f"{name}:{unit}" for unit in data.unit_N]),
+        labeller_N=np.full(count, f"manifest:{name}"),
+        use_N=use_N,
+    )
 
 
 def _known(use_N: NDArray[np.str_], unit: NDArray[np.int64], units: int) -> NDArray[np.str_]:

@@ -134,10 +134,13 @@ def _examples(data: Readings, part: Rows, shift: Importance | None) -> Examples:
 def _thresholds(
     data: Readings, risk: NDArray[np.float64], bound: Bound
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
-    """One for all rows, and one for each modality that needs more caution; one modality alone needs none."""
+    """One for all rows, and one for each modality that needs more caution; one modality alone needs none.
+
+    Rows of no known modality share the common one.
+    """
     common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
     slices = {}
-    for name in np.unique(data.modality_N):
+    for name in np.intersect1d(data.modality_N, list(Modality)):
         here = data.modality_N == name
         own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common)
         if own.threshold != common.threshold and not here.all():
@@ -176,8 +179,8 @@ def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[
 def _gates(
     data: Readings, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
 ) -> NDArray[np.bool_]:
-    thresholds = [slices.get(Modality(name), guarantee).threshold for name in data.modality_N]
-    return risk >= np.array(thresholds)
+    own = {str(name): found.threshold for name, found in slices.items()}
+    return risk >= np.array([own.get(name, guarantee.threshold) for name in data.modality_N.tolist()])
 
 
 def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
