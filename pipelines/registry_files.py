@@ -11,16 +11,16 @@ from autosteer_core.registry import Published, Registry, State
 from autosteer_core.values import BundleId
 from infra.open_store import open_store
 from infra.signing_keys import key_file, make_key
-from pipelines.audit_heads import note_head
+from pipelines.audit_heads import note_head, noted_head
 from pipelines.bundle_files import named_bundle, read_files
 from pipelines.settings import Settings
 from pipelines.signing import trust_of
 
 
 def open_registry(address: str) -> Registry:
-    """To read and to change; nothing is written, and the machine's key made, before something is to be signed."""
+    """To read and to change; nothing is written, and no key made, before something is to be signed."""
     store = open_store(address)
-    return Registry(store, _now, sign_here, lambda head: note_head(store, head))
+    return Registry(store, _now, sign_here, lambda head: note_head(store, head), noted_head(address))
 
 
 def registry_of(settings: Settings) -> Registry:

@@ -69,6 +69,7 @@ def test_the_registry_is_an_audit_log_whose_end_cannot_be_cut_unseen(
     (workspace.root / "cut/audit/000000003.json").unlink()
 
     assert inside(workspace.command("audit-log", "verify", "cut")).returncode == 1
+    assert_one_sentence(inside(workspace.command("bundles", "--registry", "cut")), "noted on this machine, is gone")
     (workspace.root / "cut/audit/000000001.json").write_bytes(b"{}")
     assert_one_sentence(inside(workspace.command("bundles", "--registry", "cut")), "E_AUDIT_LOG")
 
