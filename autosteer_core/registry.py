@@ -71,7 +71,7 @@ class Registry:
 
     def refuse(self, bundle_id: BundleId, reasons: Sequence[str], who: str = "") -> State:
         """It did not pass: it will never serve. Ends its shadow scoring or canary."""
-        said = {"bundle_id": bundle_id, "reason": _reason("; ".join(reasons)), "who": who}
+        said = {"bundle_id": bundle_id, "reason": _reason(_shortened("; ".join(reasons))), "who": who}
 
         def subject(state: State) -> _Subject:
             self._not_serving(state, bundle_id, "refused")
@@ -283,6 +283,11 @@ class Registry:
 
 def _wrong_stage(what: str) -> UserMistake:
     return UserMistake(what, "E_REGISTRY_STAGE")
+
+
+def _shortened(text: str) -> str:
+    """The reasons of a program may be many: the first ones are enough to refuse."""
+    return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 3]}..."
 
 
 def _reason(text: str) -> str:

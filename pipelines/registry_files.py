@@ -4,6 +4,7 @@ import getpass
 import socket
 from datetime import UTC, datetime
 
+from autosteer_core.bundle import Bundle
 from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Signer
 from autosteer_core.errors import UserMistake
@@ -38,8 +39,22 @@ def publish_bundle(address: str, registry: Registry, settings: Settings) -> Bund
     """
     files = read_files(address)
     bundle = named_bundle(address, lambda: admit(files, trust_of(settings)).bundle)
-    parent = bundle.report.get("parent")
-    return registry.publish(files, Published(parent=BundleId(parent) if isinstance(parent, str) else None))
+    return registry.publish(files, _about(bundle))
+
+
+def _about(bundle: Bundle) -> Published:
+    """What the bundle says of itself: one that was retrained elsewhere names its parent, material and seed."""
+    told = bundle.report.get("retraining")
+    told = told if isinstance(told, dict) else {}
+    promised = bundle.guarantee
+    metrics = {"missed_at_most": promised.bound, "false_refusals_at_most": promised.false_refusal_bound}
+    seed = told.get("seed")
+    return Published(
+        parent=BundleId(str(told["parent"])) if told.get("parent") else None,
+        material=str(told["material_sha256"]) if told.get("material_sha256") else None,
+        metrics=metrics,
+        seed=seed if isinstance(seed, int) else None,
+    )
 
 
 def find_bundle(state: State, begins: str) -> BundleId:

@@ -1,6 +1,7 @@
 """A bundle's life from the command line: publish, shadow, canary, promote, rollback, and what `bundles` tells."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("registry")
     for number in range(2):
         save_bundle(numbered(number), str(root / f"v{number}"), signer_of(load_settings()))
+    child = numbered(3)
+    retraining = {"parent": FIRST, "material_sha256": "c" * 64, "seed": 5}
+    child = replace(child, report={**child.report, "retraining": retraining})
+    save_bundle(child, str(root / "child"), signer_of(load_settings()))
     save_bundle(numbered(2), str(root / "stranger"), Signer(STRANGER))
     return Workspace(root)
 
@@ -115,6 +120,18 @@ def test_a_strangers_bundle_may_be_allowed_and_is_signed_here_once_it_serves(
 
     files = open_registry(str(workspace.root / "allowed")).files(bundle_id)
     assert admit(files, trust_of(load_settings())).epoch == 2
+
+
+def test_what_a_bundle_says_of_its_origin_stands_in_the_registry(
+    workspace: Workspace,
+    inside: InProcess,  # noqa: F811
+) -> None:
+    for bundle in ("v0", "child"):
+        assert inside(workspace.command("publish", bundle, "--registry", "family")).returncode == 0
+
+    first, child = told(inside(workspace.command("bundles", "--registry", "family", "--json")))["bundles"]
+    assert (child["parent"], child["material"], child["seed"]) == (FIRST, "c" * 64, 5)
+    assert (first["parent"], first["metrics"]["missed_at_most"]) == (None, 0.05)
 
 
 def test_an_empty_registry_is_shown_as_one(workspace: Workspace, inside: InProcess) -> None:  # noqa: F811

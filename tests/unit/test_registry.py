@@ -184,6 +184,7 @@ def test_what_was_refused_or_recalled_never_serves_again(store: BlobStore) -> No
     ours.shadow(second, "look")
     assert ours.refuse(second, ["recall fell", "image slice broke"]).shadow is None
     assert ours.state().moves()[-1].reason == "recall fell; image slice broke"
+    ours.refuse(second, ["said already, and a state of its own"])
     ours.recall(third, "it let harm through", "ann")
 
     published(store, 3)
@@ -219,6 +220,13 @@ def test_promoting_what_serves_is_no_change(store: BlobStore) -> None:
     before = registry(store).promote(first, "go", "ann")
 
     assert registry(store).promote(first, "again", "ben") == before
+
+
+def test_many_reasons_to_refuse_are_kept_as_far_as_they_fit(store: BlobStore) -> None:
+    (first,) = published(store, 1)
+
+    moved = registry(store).refuse(first, ["a slice broke"] * 1_000).moves()[-1]
+    assert moved.reason.startswith("a slice broke; a slice broke") and len(moved.reason) == 2_000
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", "x" * 2_001])
