@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from autosteer_core.bundle_signature import Signer
+from autosteer_core.registry import Published, Registry
 from infra.folder_store import FolderStore
 from pipelines.bundle_files import load_bundle, save_bundle
 from pipelines.settings import load_settings
 from pipelines.signing import signer_of
 from tests.bundle_bytes import STRANGER
 from tests.cli.test_bad_input import InProcess, assert_one_sentence, inside  # noqa: F401
-from tests.registries import numbered
+from tests.registries import AT, files, numbered
 from tests.workspace import Workspace
 
 FIRST, SECOND = (str(numbered(number).bundle_id) for number in range(2))
@@ -120,6 +121,24 @@ def test_a_strangers_bundle_may_be_allowed_and_is_signed_here_once_it_serves(
 
     files = open_registry(str(workspace.root / "allowed")).files(bundle_id)
     assert admit(files, trust_of(load_settings())).epoch == 2
+
+
+def test_who_can_only_write_to_the_registry_gets_no_bundle_signed(
+    workspace: Workspace,
+    inside: InProcess,  # noqa: F811
+) -> None:
+    """A stranger puts a bundle and a sound entry there: it can be looked at, and neither tried nor promoted."""
+    store = FolderStore(workspace.root / "shared")
+    assert inside(workspace.command("publish", "v0", "--registry", "shared")).returncode == 0
+    strange = Registry(store, lambda: AT, lambda card, epoch: Signer(STRANGER, epoch).signature(card))
+    bundle_id = strange.publish(files(7), Published())
+    strange.promote(bundle_id, "trust me", "nobody")
+
+    for act in (["shadow", FIRST], ["promote", FIRST, "--reason", "ours again"]):
+        assert inside(workspace.command(*act, "--registry", "shared")).returncode == 0
+    back = ["rollback", "--reason", "worse", "--registry", "shared"]
+    assert_one_sentence(inside(workspace.command(*back)), "E_ARTIFACT_UNTRUSTED")
+    assert told(inside(workspace.command("bundles", "--registry", "shared", "--json")))["serving"] == FIRST
 
 
 def test_what_a_bundle_says_of_its_origin_stands_in_the_registry(
