@@ -32,7 +32,7 @@ class Registry:
     """Over a store that others write to as well; safe to call from several threads.
 
     `now` gives UTC, ISO 8601. Without `sign` it can be read, and nothing made to serve. `noted` hears of the head of
-    the log after each write; `known` is one that it heard of before, and proves that the log was not cut since: an
+    the log after each write; `known` tells the last that was heard of, and proves that the log was not cut since: an
     older promotion cannot be played again by removing the later ones. An empty log passes, as nothing serves by it.
     `read` is asked before a bundle is signed: it refuses one that nobody trusted has vouched for, so that whoever can
     only write to the store gets no signature of ours.
@@ -44,11 +44,11 @@ class Registry:
         now: Callable[[], str],
         sign: Sign | None = None,
         noted: Callable[[Head], None] = lambda _: None,
-        known: Head | None = None,
+        known: Callable[[], Head | None] = lambda: None,
         read: Callable[[Mapping[str, bytes]], Bundle] = from_files,
     ) -> None:
         self._store, self._now, self._sign, self._read = store, now, sign, read
-        self._noted, self._known_head = noted, known
+        self._noted, self._heard = noted, known
         self._state: State | None = None
         self._lock = Lock()
 
@@ -199,9 +199,17 @@ class Registry:
         state = self._read_on(State())
         if last is not None and state.number < last.number:
             raise damaged(self._store, f"entry {state.number + 1} is missing")
-        if self._known_head and state.number and not holds(self._store, self._known_head):
-            raise damaged(self._store, f"entry {self._known_head.number}, which was noted on this machine, is gone")
+        self._require_what_was_heard(state)
         return state
+
+    def _require_what_was_heard(self, state: State) -> None:
+        known = self._heard()
+        if known and state.number and not holds(self._store, known):
+            raise damaged(
+                self._store,
+                f"entry {known.number} is gone that was noted on this machine, in audit_heads.jsonl of its state "
+                "folder (remove the lines there if the log was made anew on purpose)",
+            )
 
     def _read_on(self, state: State) -> State:
         for entry in entries_after(self._store, state.head):

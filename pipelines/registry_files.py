@@ -24,7 +24,7 @@ from pipelines.signing import trust_of
 def open_registry(address: str, read: Callable[[Mapping[str, bytes]], Bundle] = from_files) -> Registry:
     """To read and to change; nothing is written, and no key made, before something is to be signed."""
     store = open_store(address)
-    return Registry(store, _now, sign_here, lambda head: note_head(store, head), noted_head(address), read)
+    return Registry(store, _now, sign_here, lambda head: note_head(store, head), lambda: noted_head(address), read)
 
 
 def registry_of(settings: Settings) -> Registry:
