@@ -26,5 +26,5 @@ class GateLimits:
     slice_rows: int = 30
     new_labels: int = 20
     confidence: float = 0.95
-    draws: int = 1000
+    draws: int = 500
     seed: int = 0

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,14 +10,15 @@ import pytest
 from autosteer_core import metrics
 from autosteer_core.bundle import Bundle
 from autosteer_core.holdout_scores import score
-from autosteer_core.material import Material
-from autosteer_core.promotion_gates import GateLimits, Training, gate
-from tests.loop.bad_candidates import World, bad_candidates, lowered
-from tests.loop.harm_world import KNOWN, NEW, fitted, labelled_rows
+from autosteer_core.material import Material, Use
+from autosteer_core.promotion_gates import GateLimits, gate
+from tests.loop.bad_candidates import World, bad_candidates
+from tests.loop.harm_world import fitted, labelled_rows, lowered
 from tests.loop.scale import SEED, scaled
 
 pytestmark = pytest.mark.loop
 LIMITS = GateLimits()
+ROWS = 2000
 Report = Callable[[str, object], None]
 
 
@@ -43,60 +44,66 @@ def test_every_bad_candidate_is_refused_in_every_world_with_the_reason_that_it_i
     assert missed == []
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two bundles fitted on different rows; on 20,000 others the second has an AUROC that is lower by `fall`."""
+
+    good: Bundle
+    poor: Bundle
+    holdout: Material
+
+    @classmethod
+    def of(cls, seed: int, fall: float, truth: Material) -> "Pair":
+        """Both thresholds keep their promise."""
+        one, other = (labelled_rows(ROWS, 10 * seed + place) for place in (0, 1))
+        poor = fitted(other, seed) if fall == 0 else lowered(
+            lambda noise: fitted(other, seed, noise=noise), lambda bundle: measured(bundle, truth)[0], fall
+        )  # fmt: skip
+        return cls(fitted(one, seed), poor, labelled_rows(ROWS, 10 * seed + 2, use=Use.HOLDOUT))
+
+
 def test_of_candidates_that_are_truly_better_at_least_95_percent_are_accepted(report: Report) -> None:
-    """Better on 20,000 other rows: by more labels of the same kinds, or of a kind that the current bundle misses."""
-    truth = labelled_rows(20_000, 990_001, (*KNOWN, NEW))
-    gains, reasons, accepted = [], Counter(), 0
-    seeds = scaled(100)
+    """By as much as the margin allows a candidate to be worse, 0.01 of AUROC, on rows that no gate sees."""
+    truth, gains, reasons, seeds = labelled_rows(20_000, 990_001), [], Counter(), scaled(100)
+    accepted = 0
     for seed in range(SEED, SEED + seeds):
-        base, new = labelled_rows(500, 10 * seed), labelled_rows(3000, 10 * seed + 1, (*KNOWN, NEW))
-        holdout = labelled_rows(1200, 10 * seed + 2, (*KNOWN, NEW))
-        current, candidate = fitted(base, seed), fitted(Material.joined([base, new]), seed)
-        gains.append(np.subtract(measured(candidate, truth), measured(current, truth)))
-        found = gate(candidate, current, holdout, LIMITS, Training(new, 3000))
+        pair = Pair.of(seed, 0.01, truth)
+        gains.append(np.subtract(measured(pair.good, truth), measured(pair.poor, truth)))
+        found = gate(pair.good, pair.poor, pair.holdout, LIMITS)
         accepted += not found
         reasons.update({reason.code for reason in found})
 
-    least = np.min(gains, axis=0)
-    report("truly better candidates accepted", f"{accepted} of {seeds}, refused for {dict(reasons)}")
-    report("by which they are better, at least", f"AUROC {least[0]:+.3f}, recall at 1 % {least[1]:+.3f}")
+    least, mean = np.min(gains, axis=0), np.mean(gains, axis=0)
+    report("truly better candidates accepted", f"{accepted} of {seeds}, others refused for {dict(reasons)}")
+    report("they are better in AUROC", f"by {least[0]:.3f} at least, {mean[0]:.3f} in the mean")
+    report("they are better in recall at 1 %", f"by {least[1]:.3f} at least, {mean[1]:.3f} in the mean")
     assert (least > 0).all()
     assert accepted >= 0.95 * seeds
 
 
-@pytest.mark.parametrize(
-    ("name", "measure", "fall", "least"),
-    [
-        ("AUROC", metrics.auroc, 0.01, 0.95),
-        ("AUROC", metrics.auroc, 0.02, 1.0),
-        ("recall at 1 %", metrics.recall_at_1pct, 0.02, 0.3),
-        ("recall at 1 %", metrics.recall_at_1pct, 0.1, 0.9),
-    ],
-)
-def test_of_candidates_that_are_truly_worse_so_many_are_refused(
-    name: str, measure: metrics.Measure, fall: float, least: float, report: Report
-) -> None:
-    """Worse on 20,000 other rows, which the holdout of 1,200 shows by chance only. What it shows is refused."""
-    truth = labelled_rows(20_000, 990_002)
-    refused, seeds = 0, scaled(100)
-    for seed in range(SEED, SEED + seeds):
-        current = fitted(labelled_rows(1200, 10 * seed), seed)
-        candidate = lowered(current, truth, measure, fall)
-        refused += bool(gate(candidate, current, labelled_rows(1200, 10 * seed + 2), LIMITS))
+@pytest.mark.parametrize("fall", [0.01, 0.02])
+def test_of_candidates_that_are_truly_worse_nearly_all_are_refused(fall: float, report: Report) -> None:
+    """Worse on rows that no gate sees; the holdout shows it by chance only. What it shows is always refused."""
+    truth, seeds = labelled_rows(20_000, 990_001), scaled(100)
+    pairs = [Pair.of(seed, fall, truth) for seed in range(SEED, SEED + seeds)]
 
-    report(f"refused where {name} is truly lower by {fall}", f"{refused} of {seeds}")
-    assert refused >= least * seeds
+    refused = sum(bool(gate(pair.poor, pair.good, pair.holdout, LIMITS)) for pair in pairs)
+
+    report(f"refused where AUROC is truly lower by {fall}", f"{refused} of {seeds}")
+    assert refused >= 0.95 * seeds
 
 
 def test_of_candidates_that_are_no_better_and_no_worse_some_are_refused(report: Report) -> None:
-    """The price of the margins, told and not promised: the same rows, other parts of them for training."""
-    seeds, accepted = scaled(100), 0
-    for seed in range(SEED, SEED + seeds):
-        base = labelled_rows(2400, 10 * seed)
-        current, candidate = fitted(base, seed), fitted(base, seed + 1)
-        accepted += not gate(candidate, current, labelled_rows(1200, 10 * seed + 2), LIMITS)
+    """The price of margins that are small beside what so many rows can show: told here, promised nowhere."""
+    truth, seeds, reasons = labelled_rows(20_000, 990_001), scaled(100), Counter()
+    pairs = [Pair.of(seed, 0.0, truth) for seed in range(SEED, SEED + seeds)]
 
-    report("equally good candidates accepted", f"{accepted} of {seeds}")
+    found = [gate(pair.poor, pair.good, pair.holdout, LIMITS) for pair in pairs]
+
+    reasons.update(code for each in found for code in {reason.code for reason in each})
+    accepted = found.count([])
+    report("equally good candidates accepted", f"{accepted} of {seeds}, others refused for {dict(reasons)}")
+    assert 0 < accepted < seeds
 
 
 def test_without_gates_the_regressed_would_have_passed() -> None:
