@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.bundle_comparison import Against, comparisons
+from autosteer_core.bundle_comparison import WHOLE, Against, comparisons
 from autosteer_core.guarantee import Guarantee, upper_limit
 from autosteer_core.holdout_scores import score, slices
 from autosteer_core.material import Material, Origin, Use
+from autosteer_core.paired_difference import Difference
 from autosteer_core.probe import Probe
 from autosteer_core.promotion_gates import GateLimits, Training, gate
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.values import Fingerprint, Modality
 from tests.tiny_material import ORIGIN, tiny_material
 
-LIMITS = GateLimits(draws=100)
+LIMITS = GateLimits(draws=100, sure_rows=100)
 HOLDOUT = tiny_material(400, gap=4.0)
 
 
@@ -123,6 +124,19 @@ def test_slices_are_the_values_that_divide_the_holdout() -> None:
 
     assert sorted(found) == ["modality=image", "modality=text", *(f"source=source-{place}" for place in range(5))]
     assert slices(replace(HOLDOUT, source_N=np.array(["", "a"] * 200))).keys() >= {"source=a"}
+
+
+def test_on_a_small_holdout_a_fall_that_chance_explains_is_no_reason_and_auroc_has_to_be_proven_still() -> None:
+    few = HOLDOUT.take(np.arange(120))
+    found = comparisons(bundle(), bundle(), few, LIMITS)
+    rules = {each.rule.measure: each for each in found if each.scope == WHOLE}
+    twenty = Difference(0.9, 1.0, np.array([-0.2, 0.01] * 10))
+
+    by_chance = replace(rules["recall at 1 % false positives"], found=twenty)
+
+    assert by_chance.rule.against is Against.REAL and by_chance.worse > by_chance.rule.margin and by_chance.kept
+    assert not replace(rules["AUROC"], found=twenty).kept
+    assert not replace(by_chance, found=Difference(float("nan"), 1.0, np.array([]))).kept
 
 
 def test_small_slices_are_not_judged_alone() -> None:
