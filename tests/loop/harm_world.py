@@ -116,7 +116,7 @@ def with_chance(weight_D: NDArray[np.float64], share: float) -> NDArray[np.float
 def lowered(made: Callable[[float], Bundle], measured: Callable[[Bundle], float], fall: float) -> Bundle:
     """Made with just so much noise that the measure is lower by `fall`, or by the next step beyond."""
     wanted, low, high = measured(made(0.0)) - fall, 0.0, 3.0
-    for _ in range(14):
+    for _ in range(10):
         middle = (low + high) / 2
         low, high = (low, middle) if measured(made(middle)) <= wanted else (middle, high)
     return made(high)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from autosteer_core.training_set import CurationLimits, curate
 from tests.loop.harm_world import KNOWN, fitted, labelled_rows
 from tests.loop.scale import SEED, scaled
 
-pytestmark = pytest.mark.loop
+pytestmark = [pytest.mark.loop, pytest.mark.timeout(3600)]
 OPTIONS = RetrainOptions(bound=Bound(0.1), probe=ProbeOptions(hidden=16, epochs=80, learning_rate=0.02))
 BASE_ROWS, NEW_ROWS, HOLDOUT_ROWS, MOST = 1000, 2000, 2000, 0.02
 Report = Callable[[str, object], None]
@@ -36,14 +37,13 @@ class World:
     new: Material
     holdout: Material
 
-    @classmethod
-    def of(cls, seed: int) -> "World":
-        base = assigned(labelled_rows(BASE_ROWS, 10 * seed, labeller="manifest:first"), seed)
-        new, holdout = (
-            labelled_rows(NEW_ROWS, 10 * seed + 1),
-            labelled_rows(HOLDOUT_ROWS, 10 * seed + 2),
-        )
-        return cls(retrain(fitted(base, seed), base, OPTIONS), base, new, holdout)
+
+@cache
+def world_of(seed: int) -> World:
+    """The first manifest is the operator's own."""
+    base = assigned(labelled_rows(BASE_ROWS, 10 * seed, labeller="manifest:first"), seed)
+    new, holdout = labelled_rows(NEW_ROWS, 10 * seed + 1), labelled_rows(HOLDOUT_ROWS, 10 * seed + 2)
+    return World(retrain(fitted(base, seed), base, OPTIONS), base, new, holdout)
 
 
 def told_by(rows: Material, labeller: str) -> Material:
@@ -131,25 +131,29 @@ def promoted(world: World, rows: Material) -> Bundle | None:
 
 def told(falls: Sequence[tuple[float, float]], seeds: int) -> str:
     """How many were promoted, and the largest falls among them."""
-    worst = np.max(falls, axis=0) if falls else (np.nan, np.nan)
-    return f"{len(falls)} of {seeds} promoted; recall falls by {worst[0]:+.3f} at 1 %, {worst[1]:+.3f} at the gate"
+    if not falls:
+        return f"0 of {seeds} promoted"
+    at_1pct, at_own = np.max(falls, axis=0)
+    return (
+        f"{len(falls)} of {seeds} promoted, recall falls by at most {at_1pct:+.3f} at 1 %, {at_own:+.3f} at the gate"
+    )
 
 
 @pytest.mark.parametrize("name", POISONS)
 def test_what_poisoned_labels_make_is_refused_or_catches_hardly_less(name: str, report: Report) -> None:
     falls, seeds = [], scaled(10)
     for seed in range(SEED, SEED + seeds):
-        world = World.of(seed)
+        world = world_of(seed)
         candidate = promoted(world, POISONS[name](world.new, np.random.default_rng(seed)))
         falls += [fall(candidate, world.current, world.holdout)] if candidate else []
 
     report(name, told(falls, seeds))
-    assert all(at_1pct <= MOST for at_1pct, _ in falls)
+    assert all(max(each) <= MOST for each in falls)
 
 
 def test_the_same_labels_without_poison_are_mostly_promoted(report: Report) -> None:
     """Gates that refuse everything would pass every test above."""
-    worlds = [World.of(seed) for seed in range(SEED, SEED + scaled(10))]
+    worlds = [world_of(seed) for seed in range(SEED, SEED + scaled(10))]
     made = [(promoted(world, world.new), world) for world in worlds]
     falls = [fall(candidate, world.current, world.holdout) for candidate, world in made if candidate]
 
@@ -166,7 +170,7 @@ def test_the_same_labels_without_poison_are_mostly_promoted(report: Report) -> N
     ],
 )
 def test_without_curation_and_gates_the_same_labels_do_harm(name: str) -> None:
-    world = World.of(SEED)
+    world = world_of(SEED)
     rows = POISONS[name](world.new, np.random.default_rng(SEED))
 
     candidate = retrain(world.current, Material.joined([world.base, rows]), OPTIONS)
