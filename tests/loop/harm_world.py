@@ -20,7 +20,7 @@ from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.values import Fingerprint, Pooling, Site
 
 WIDTH = 12
-ORIGIN = Origin(Fingerprint("m" * 64), (Site(2, Pooling.LAST), Site(3, Pooling.MEAN)))
+ORIGIN = Origin(Fingerprint("a" * 64), (Site(2, Pooling.LAST), Site(3, Pooling.MEAN)))
 KNOWN, NEW = ("weapons", "fraud", "hate"), "poison"
 _KINDS = (*KNOWN, NEW)
 LANGUAGE_AXIS, SOURCE_AXIS, MODALITY_AXIS = 8, 9, 10

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from autosteer_core import metrics
-from autosteer_core.bundle import Bundle
+from autosteer_core.bundle import Bundle, to_files
+from autosteer_core.bundle_slot import BundleSlot
+from autosteer_core.errors import BundleRefused
 from autosteer_core.holdout_scores import score
 from autosteer_core.material import Material, Use
 from autosteer_core.promotion_gates import GateLimits, Refusal, gate
+from tests.bundle_bytes import TRUST, signed
 from tests.loop.bad_candidates import World, bad_candidates
 from tests.loop.harm_world import fitted, labelled_rows, lowered
 from tests.loop.scale import SEED, scaled
@@ -43,6 +46,20 @@ def test_every_bad_candidate_is_refused_in_every_world_with_the_reason_that_it_i
     report("bad candidates refused", f"{len(bad_candidates())} kinds in {len(worlds)} worlds, {len(missed)} missed")
     assert len(bad_candidates()) >= 30
     assert missed == []
+
+
+def test_a_candidate_of_an_older_epoch_is_refused_where_it_would_take_over() -> None:
+    """Epochs are of signatures, so the slot refuses them; the gates have passed the very same bundle."""
+    world = World.of(SEED)
+    files = to_files(world.current)
+    slot = BundleSlot(signed(files, epoch=5), TRUST)
+
+    assert gate(world.current, world.current, world.holdout, LIMITS, world.training) == []
+    with pytest.raises(BundleRefused) as refused:
+        slot.offer(signed(files, epoch=4))
+
+    assert refused.value.code == "E_ARTIFACT_STALE"
+    assert slot.epoch == 5
 
 
 @dataclass(frozen=True, slots=True)
