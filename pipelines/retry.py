@@ -10,7 +10,7 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, RedoRecord, read_records, redo
 from autosteer_core.run import read_record
-from autosteer_core.values import AGAIN, Lease, Part, PartId, Verdict
+from autosteer_core.values import AGAIN, BundleId, Lease, Part, PartId, Verdict
 from infra.activation_files import activations_from_parquet, activations_to_parquet, origin_of
 from infra.open_store import open_store
 from infra.verdict_files import provenance_of, verdicts_from_parquet, verdicts_to_parquet
@@ -90,10 +90,12 @@ def _reopened(store: BlobStore, record: CommitRecord, wanted: frozenset[str] | N
     unseal(store)
     redo(store, RedoRecord(record.part_id, pieces, "retry"))
     part = Part(PartId(record.part_id), record.source, record.start, record.start + record.rows)
+    under = None if record.bundle_id is None else BundleId(record.bundle_id)
     for start, stop, anew in runs:
         if not anew:
             piece = part.piece(AGAIN, record.start + start, record.start + stop)
-            _keep(store, piece, verdicts[start:stop], data, kept)
+            own = [replace(verdict, under=under) for verdict in verdicts[start:stop]]
+            _keep(store, Lease(piece, 0, "retry", 0.0, under=under), own, data, kept)
     return sum(again)
 
 
@@ -106,12 +108,15 @@ def _runs(again: Sequence[bool]) -> Iterator[tuple[int, int, bool]]:
         start = stop
 
 
-def _keep(store: BlobStore, piece: Part, verdicts: Sequence[Verdict], data: bytes, activations: bytes | None) -> None:
+def _keep(
+    store: BlobStore, lease: Lease, verdicts: Sequence[Verdict], data: bytes, activations: bytes | None
+) -> None:
     """Rows that stay as they are, under the versions that made them, with what was read of them."""
+    piece = lease.part
     kept = verdicts_to_parquet(verdicts, provenance_of(data) | {"part_id": str(piece.part_id)}, piece.source)
     read = None
     if activations is not None:
         vectors = activations_from_parquet(activations)
         told = [replace(verdict, activation=vectors.get(verdict.row)) for verdict in verdicts]
         read = activations_to_parquet(told, origin_of(activations))
-    commit_part(store, Lease(piece, 0, "retry", 0.0), verdicts, kept, read)
+    commit_part(store, lease, verdicts, kept, read)
