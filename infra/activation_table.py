@@ -80,8 +80,8 @@ def _vectors(column: Any) -> NDArray[np.float16]:
 
 
 def _texts(column: Any) -> NDArray[np.str_]:
-    each: NDArray[np.str_] = np.array(column.dictionary.to_pylist(), np.str_)
-    return each[column.indices.to_numpy()]
+    of_all: NDArray[np.str_] = np.array(column.dictionary.to_pylist(), np.str_)[column.indices.to_numpy()]
+    return of_all
 
 
 def _one(found_N: NDArray[np.str_], name: str) -> str:
