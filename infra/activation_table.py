@@ -1,6 +1,6 @@
 """Columns of a file of activations as arrays over its own bytes: no Python object a row, and hardly a copy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 512  # some megabytes, which stay in a core's cache from the disk
 class ActivationTable:
     """Rows of one file, in its order: (N, d) float16, (N,) int64, (N,) of 32 bytes, (N,) text.
 
-    `ids` is an Arrow array: `item_ids` makes texts of those that are wanted. `origin` is of all rows.
+    `ids` is an Arrow array: `taken` makes texts of those that are wanted. `origin` is of all rows.
     """
 
     activation_ND: NDArray[np.float16]
@@ -30,10 +30,14 @@ class ActivationTable:
     ids: Any
     origin: dict[str, str]
 
-    def item_ids(self, places: NDArray[np.int64] | None = None) -> list[str]:
-        """Of the rows at these places, without them of all."""
-        chosen = self.ids if places is None else self.ids.take(pa.array(places))
-        return [str(each) for each in chosen.to_pylist()]
+    def item_ids(self) -> list[str]:
+        """Of all rows."""
+        return [str(each) for each in self.ids.to_pylist()]
+
+
+def taken(ids: Sequence[Any], places: NDArray[np.int64]) -> list[str]:
+    """Of the `ids` of tables, one behind the other, those at these places."""
+    return [str(each) for each in pa.chunked_array(ids, pa.string()).take(pa.array(places)).to_pylist()]
 
 
 def activation_table(data: bytes, *, verified: bool = False) -> ActivationTable:

@@ -17,7 +17,7 @@ from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.replay import rescore
 from autosteer_core.values import Action, Fingerprint, Item, Modality, Pooling, Site, Verdict
 from infra.activation_files import activations_from_parquet, activations_to_parquet
-from infra.activation_table import activation_table, activation_tables
+from infra.activation_table import activation_table, activation_tables, taken
 
 ORIGIN = {"model_fingerprint": "m" * 64, "sites": "2 last, 3 mean"}
 WIDTH = 24
@@ -89,7 +89,7 @@ def test_the_columns_of_a_file_are_what_its_rows_hold() -> None:
     assert [each.tobytes() for each in found.content_N] == [row.content for row in rows.values()]
     assert [each.tobytes() for each in found.activation_ND] == [row.vector for row in rows.values()]
     assert found.modality_N.tolist() == [row.modality.value for row in rows.values()]
-    assert found.item_ids(np.array([3, 0])) == ["id-3", "id-0"]
+    assert taken([found.ids], np.array([3, 0])) == ["id-3", "id-0"]
     assert found.origin == ORIGIN
     assert set(found.modality_N) == {"image", "text"}
 
