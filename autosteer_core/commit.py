@@ -31,11 +31,13 @@ def commit_part(
     `activations`, where there are any, are published beside them: what was read of these rows, encoded too.
 
     Raises:
-        NotConserved: the verdicts are not exactly the part's rows; nothing is written.
+        NotConserved: the verdicts are not exactly the part's rows, or not all made by the bundle that the lease is
+            under; nothing is written.
     """
     part = lease.part
     if [verdict.row for verdict in verdicts] != list(range(part.start, part.stop)):
         raise NotConserved(f"part {part.part_id} has rows {part.start} to {part.stop}, {len(verdicts)} verdicts came")
+    _require_one_bundle(lease, verdicts)
     name = f"{part.part_id}.{lease.token}-{uuid.uuid4().hex[:8]}.parquet"
     rows = _stored(f"{PARTS}{name}", data)
     record = CommitRecord(
@@ -48,6 +50,7 @@ def commit_part(
         actions=dict(sorted(Counter(str(verdict.action) for verdict in verdicts).items())),
         ids=str(RowIds.of(part.source, ((verdict.row, verdict.item_id) for verdict in verdicts))),
         activations=None if activations is None else _stored(f"{ACTIVATIONS}{name}", activations),
+        bundle_id=lease.under,
     )
     if record.activations and activations:
         store.put_if_absent(record.activations.key, activations)
@@ -57,6 +60,16 @@ def commit_part(
     for key in record.keys:
         store.delete(key)
     return False
+
+
+def _require_one_bundle(lease: Lease, verdicts: Sequence[Verdict]) -> None:
+    """A part is of one bundle, whatever was swapped while it was in work."""
+    others = sorted({str(verdict.under) for verdict in verdicts if verdict.under != lease.under})
+    if others:
+        raise NotConserved(
+            f"part {lease.part.part_id} is leased under bundle {lease.under}, some of its rows were made by "
+            f"{', '.join(others)}: nothing is written, the part is done again"
+        )
 
 
 def _stored(key: str, data: bytes) -> Stored:

@@ -98,7 +98,7 @@ class Item:
     """One thing to judge or answer; `images` are encoded bytes (PNG, JPEG or WebP), not yet decoded.
 
     `flaw` is set when the row itself could not be read: such an item becomes an error row. `max_new_tokens` limits
-    its answer below the run's limit.
+    its answer below the run's limit. `under` names the bundle that judges it, None the one that the run is pinned to.
     """
 
     item_id: str
@@ -108,6 +108,7 @@ class Item:
     annotation: Annotation = field(default_factory=Annotation)
     flaw: "Flaw | None" = None
     max_new_tokens: int | None = None
+    under: BundleId | None = None
 
     @property
     def modality(self) -> Modality:
@@ -159,7 +160,8 @@ class Part:
 class Lease:
     """The right to finish a part until `expires_at` (queue clock, seconds); `token` grows with every claim.
 
-    `crashes` counts the workers that died, or let their lease expire, while they had this very part.
+    `crashes` counts the workers that died, or let their lease expire, while they had this very part. `under` is the
+    bundle that its worker pinned it to when it claimed it, None in a run that is pinned as a whole.
     """
 
     part: Part
@@ -167,6 +169,7 @@ class Lease:
     worker: str
     expires_at: float
     crashes: int = 0
+    under: BundleId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +219,7 @@ class Verdict:
     holds the readings of other bundles, by the name that the audit gave them.
     `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
     `activation` is kept where that was asked for. A row equal to an earlier one shares its computation, and so its
-    counts.
+    counts. `under` is the bundle whose probe and head made it, where its item named one.
     """
 
     item_id: str
@@ -237,3 +240,4 @@ class Verdict:
     beside: Mapping[str, Reading] = field(default_factory=dict)
     logprobs: tuple[float, ...] | None = None
     activation: Activation | None = None
+    under: BundleId | None = None

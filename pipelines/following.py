@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autosteer_core.errors import UserMistake
-
-FOLLOWING = "promoted"  # a run's bundle id, where each part has that of the bundle which served when it was claimed
+from autosteer_core.run import FOLLOWING
 
 
 def follows(run: Mapping[str, Any]) -> bool:
