@@ -8,7 +8,7 @@ from autosteer_core.commit import commit_part, read_activations_of, read_part, u
 from autosteer_core.erasures import Erasure, erasure_of, put_erasure
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, RedoRecord, redo
-from autosteer_core.values import AGAIN, Lease, Part, PartId, Verdict
+from autosteer_core.values import AGAIN, BundleId, Lease, Part, PartId, Verdict
 from infra.activation_files import activations_from_parquet, activations_to_parquet, origin_of
 from infra.verdict_files import provenance_of, verdicts_from_parquet, verdicts_to_parquet
 
@@ -55,7 +55,9 @@ class _Part:
 
     def keep(self, start: int, stop: int, reason: str, erasure: Erasure | None) -> None:
         """Rows that stay as they are, under the versions that made them, with what was read of them."""
-        record, verdicts = self.record, self.verdicts[start:stop]
+        record = self.record
+        under = None if record.bundle_id is None else BundleId(record.bundle_id)
+        verdicts = [replace(verdict, under=under) for verdict in self.verdicts[start:stop]]
         whole = Part(PartId(record.part_id), record.source, record.start, record.start + record.rows)
         piece = whole.piece(AGAIN, record.start + start, record.start + stop)
         told = provenance_of(self.data) | {"part_id": str(piece.part_id)}
@@ -67,10 +69,5 @@ class _Part:
         gone = erasure and erasure.between(piece.start, piece.stop, piece.part_id)
         if gone:  # before the commit: that a row lacks its activation must be known by then
             put_erasure(self.store, gone)
-        commit_part(
-            self.store,
-            Lease(piece, 0, reason, 0.0),
-            verdicts,
-            verdicts_to_parquet(verdicts, told, piece.source),
-            read,
-        )
+        lease = Lease(piece, 0, reason, 0.0, under=under)
+        commit_part(self.store, lease, verdicts, verdicts_to_parquet(verdicts, told, piece.source), read)
