@@ -1,10 +1,11 @@
 """What probes read of the rows of a part, as Parquet bytes beside the verdicts: one row an item that was read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autosteer_core.errors import UserMistake
@@ -85,6 +86,13 @@ def require_activations(schema: pa.Schema) -> None:
     """Raise UserMistake unless these are the columns of a file of activations."""
     if not schema.equals(_SCHEMA):
         raise UserMistake(f"this is no file of activations: it has the columns {', '.join(schema.names)}")
+
+
+def without_rows(data: bytes, rows: Collection[int]) -> bytes | None:
+    """The file with all other rows; None where none is left."""
+    table = table_of(data)
+    left = table.filter(pc.invert(pc.is_in(table.column("row"), pa.array(sorted(rows), pa.int64()))))
+    return written(left) if left.num_rows else None
 
 
 def origin_of(data: bytes) -> dict[str, str]:
