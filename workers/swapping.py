@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autosteer_core.errors import AutosteerError, BundleRefused
+from autosteer_core.errors import BundleRefused
 from autosteer_core.serving import BundleSource, Serving
 from autosteer_core.values import BundleId
 
@@ -16,12 +16,8 @@ Workers = Mapping[str, Any]
 Ask = Callable[[Workers, str, Any], Mapping[str, Any]]
 
 
-class NotReady(AutosteerError):
-    """The worker has nothing to swap yet: it reads what is promoted by itself before it claims."""
-
-
 class Away(Exception):
-    """A worker gave no answer: it died, or it is not ready. It is asked again at the next look."""
+    """A worker gave no answer: it died, or has nothing to swap yet. It is asked again at the next look."""
 
 
 @dataclass(slots=True)

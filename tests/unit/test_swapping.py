@@ -9,7 +9,7 @@ import pytest
 from autosteer_core.errors import BundleRefused, UserMistake
 from autosteer_core.serving import Serving
 from autosteer_core.values import BundleId
-from workers.swapping import Away, NotReady, Swapper
+from workers.swapping import Away, Swapper
 
 ONE, TWO, BAD = BundleId("one"), BundleId("two"), BundleId("bad")
 
@@ -54,7 +54,7 @@ class Worker:
 
     def _live(self, step: str) -> None:
         if not self.ready or self.dies_at == step:
-            raise NotReady("not yet")
+            raise Away("not yet")
 
 
 def ask(workers: Mapping[str, Any], method: str, argument: Any) -> dict[str, Any]:
@@ -62,10 +62,8 @@ def ask(workers: Mapping[str, Any], method: str, argument: Any) -> dict[str, Any
     for name, worker in workers.items():
         try:
             answers[name] = getattr(worker, method)(argument)
-        except BundleRefused as error:
+        except (BundleRefused, Away) as error:
             answers[name] = error
-        except NotReady as error:
-            answers[name] = Away(str(error))
     return answers
 
 
