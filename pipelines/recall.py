@@ -12,7 +12,7 @@ from autosteer_core.run import read_record
 from autosteer_core.values import BundleId
 from infra.open_store import open_store
 from pipelines.audit_heads import log_deed
-from pipelines.following import follows, require_following
+from pipelines.pinned_runs import follows, require_following
 from pipelines.redo_rows import redo_rows
 
 
