@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,23 @@ import pytest
 from autosteer_core.errors import UserMistake
 from autosteer_core.flagging import Flagged, Reason, reasons_of, worth_most_first
 from autosteer_core.kept_activations import content_hash
+from autosteer_core.label_book import LabellerKind, Statement
 from autosteer_core.model_judges import Exchange
+from autosteer_core.registry import Published
 from autosteer_core.values import Label
 from infra.folder_store import FolderStore
+from infra.material_files import material_to_parquet
 from infra.review_files import ReviewTable, review_from_parquet, review_to_parquet
 from pipelines.answer_judges import Answered, KeywordJudge, ModelAnswerJudge, judges_named
-from pipelines.drift_reference import run_reference
+from pipelines.drift_reference import reference_for, run_reference
 from pipelines.flagged_items import review_tables
 from pipelines.flags import FlagRequest, drifts, flag_run
+from pipelines.labelled_activations import labelled_rows
+from pipelines.labels import add_statements
 from pipelines.settings import Settings
 from tests.kept_runs import Row, item, kept_run, plain_rows
+from tests.registries import files, registry
+from tests.tiny_bundle import WIDTH
 
 REFUSED = "I'm sorry, but I can't help with that."
 ROWS = [
@@ -112,6 +120,36 @@ def test_a_run_like_its_reference_is_calm_and_one_with_a_new_kind_is_not(tmp_pat
         calm.run_id: False, moved.run_id: True,
     }  # fmt: skip
     assert json.loads(json.dumps(moved.as_json()))["reasons"]["unlike the reference"] == len(found)
+
+
+def test_without_another_run_the_reference_is_what_the_bundle_was_fitted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, address = FolderStore(tmp_path / "registry"), str(tmp_path / "registry")
+    monkeypatch.setattr("tests.kept_runs.ORIGIN", {"model_fingerprint": "a" * 64, "sites": "2 last"})
+    rows = plain_rows(50, 1, width=WIDTH)
+    add_statements(store, [_reviewed(row) for row in rows])
+    data = material_to_parquet(labelled_rows(store, [kept_run(tmp_path, rows, "fitted")]))
+    material = sha256(data).hexdigest()
+    store.put_if_absent(f"materials/{material}.parquet", data)
+    bundle_id = registry(store).publish(files(1), Published(material=material))
+    out = kept_run(tmp_path, plain_rows(50, 2, width=WIDTH), bundle_id=bundle_id)
+
+    found = reference_for(out, Settings(registry=address), None)
+
+    assert found and len(found.activation_ND) == len(found.risk_N) == 50 and found.name == "the calibration set"
+    drift = flag_run(FlagRequest(out, address, Settings(), reference=found)).drift
+    assert drift and not drift.p <= 0.001
+    assert reference_for(kept_run(tmp_path, rows, "other"), Settings(registry=address), None) is None
+    store.delete(f"materials/{material}.parquet")
+    with pytest.raises(UserMistake, match="--against"):
+        reference_for(out, Settings(registry=address), None)
+
+
+def _reviewed(row: Row) -> Statement:
+    return Statement(
+        content_hash(item(row)), row.item_id, Label.BENIGN, "ana", LabellerKind.REVIEWER, "2026-01-01T00:00:00+00:00"
+    )
 
 
 def test_another_origin_than_the_references_is_refused(tmp_path: Path) -> None:
