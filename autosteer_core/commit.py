@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from autosteer_core.erasures import activations_now, erasure_of
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, NotConserved, SplitRecord, Stored, decide, fate, read_records
@@ -146,8 +147,11 @@ def read_part(store: BlobStore, record: CommitRecord) -> bytes:
 
 
 def read_activations_of(store: BlobStore, record: CommitRecord) -> bytes | None:
-    """What was kept beside the part, verified likewise; None where nothing was."""
-    return None if record.activations is None else _verified(store, record.activations)
+    """What is kept beside the part, verified likewise; None where nothing is, also because it was erased."""
+    if record.activations is None:
+        return None
+    stored = activations_now(record, erasure_of(store, record.part_id))
+    return None if stored is None else _verified(store, stored)
 
 
 def _verified(store: BlobStore, stored: Stored) -> bytes:

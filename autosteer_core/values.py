@@ -202,11 +202,13 @@ class Reading:
 class Activation:
     """What a probe read of an item: `vector` is float16, little-endian, its sites side by side.
 
-    `content` is the SHA-256 of what the model was shown.
+    `content` is the SHA-256 of what the model was shown, `modality` what kind of thing that was: a bundle may have a
+    threshold of its own for each.
     """
 
     content: bytes
     vector: bytes
+    modality: Modality = Modality.TEXT
 
 
 @dataclass(frozen=True, slots=True)

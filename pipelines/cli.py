@@ -16,6 +16,7 @@ from pipelines.commands import (
     labels,
     moderation,
     registry,
+    replay,
     retrain,
     showing,
     trust,
@@ -32,6 +33,7 @@ for command in (
     upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
     labels.flags, labels.review, retrain.retrain,
     registry.publish, registry.bundles, registry.shadow, registry.canary, registry.promote, registry.rollback,
+    replay.replay, replay.recall, replay.erase,
     data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
