@@ -5,6 +5,7 @@ They are forked from a process that has everything loaded: one that dies at each
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -141,6 +142,7 @@ class Herd:
         """As many as there should be, while there is work."""
         for name, process in list(self.workers.items()):
             if not process.is_alive():
+                assert process.exitcode in (0, -signal.SIGKILL), f"{name} ended with {process.exitcode}"
                 self.deaths += process.exitcode != 0
                 del self.workers[name]
         while len(self.workers) < self.size and self.unfinished:
