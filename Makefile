@@ -46,7 +46,7 @@ chameleon: $(VENV)/.demo ## train a tiny Chameleon from scratch, steer it, print
 	$(BIN)/python -m pipelines.toy_chameleon
 
 test: $(VENV)/.dev ## set up and run the tests, real model and real Ray included
-	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour and not chaos and not security' --numprocesses logical --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest tests --ignore tests/bench -m 'not tour and not chaos and not loop and not security' --numprocesses logical --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder
 
 tour: $(VENV)/.dev ## the tests that take minutes: the tutorial, an evaluation killed and continued, a toy training

@@ -1,0 +1,148 @@
+"""No bad candidate passes the gates, and most of those that are truly better do."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from autosteer_core import metrics
+from autosteer_core.bundle import Bundle, to_files
+from autosteer_core.bundle_slot import BundleSlot
+from autosteer_core.errors import BundleRefused
+from autosteer_core.holdout_scores import score
+from autosteer_core.material import Material, Use
+from autosteer_core.promotion_gates import GateLimits, Refusal, gate
+from tests.bundle_bytes import TRUST, signed
+from tests.loop.bad_candidates import World, bad_candidates
+from tests.loop.harm_world import fitted, labelled_rows, lowered
+from tests.loop.scale import SEED, scaled
+
+pytestmark = [pytest.mark.loop, pytest.mark.timeout(3600)]
+LIMITS = GateLimits()
+ROWS = 2000
+Report = Callable[[str, object], None]
+
+
+def measured(bundle: Bundle, rows: Material) -> tuple[float, float]:
+    """AUROC, and recall at 1 % false positives."""
+    scores = score(bundle, rows)
+    return metrics.auroc(scores.risk_N, scores.harmful_N), metrics.recall_at_1pct(scores.risk_N, scores.harmful_N)
+
+
+def test_every_bad_candidate_is_refused_in_every_world_with_the_reason_that_it_is_bad_for(report: Report) -> None:
+    worlds = [World.of(SEED + place) for place in range(scaled(3))]
+    missed = []
+    for world in worlds:
+        assert gate(world.current, world.current, world.holdout, LIMITS, world.training) == []
+        for bad in bad_candidates():
+            candidate, training = bad.make(world)
+            reasons = gate(candidate, world.current, world.holdout, LIMITS, training)
+            if bad.code not in {reason.code for reason in reasons}:
+                missed.append((bad.name, bad.code, [reason.code for reason in reasons]))
+
+    report("bad candidates refused", f"{len(bad_candidates())} kinds in {len(worlds)} worlds, {len(missed)} missed")
+    assert len(bad_candidates()) >= 30
+    assert missed == []
+
+
+def test_a_candidate_of_an_older_epoch_is_refused_where_it_would_take_over() -> None:
+    """Epochs are of signatures, so the slot refuses them; the gates have passed the very same bundle."""
+    world = World.of(SEED)
+    files = to_files(world.current)
+    slot = BundleSlot(signed(files, epoch=5), TRUST)
+
+    assert gate(world.current, world.current, world.holdout, LIMITS, world.training) == []
+    with pytest.raises(BundleRefused) as refused:
+        slot.offer(signed(files, epoch=4))
+
+    assert refused.value.code == "E_ARTIFACT_STALE"
+    assert slot.epoch == 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two bundles fitted on different rows; on 10,000 others the second has an AUROC that is lower by `fall`."""
+
+    good: Bundle
+    poor: Bundle
+    holdout: Material
+
+    @classmethod
+    def of(cls, seed: int, fall: float) -> "Pair":
+        """Both thresholds keep their promise."""
+        one, other = (labelled_rows(ROWS, 10 * seed + place) for place in (0, 1))
+        poor = fitted(other, seed) if fall == 0 else lowered(
+            lambda noise: fitted(other, seed, noise=noise), lambda bundle: measured(bundle, truth())[0], fall
+        )  # fmt: skip
+        return cls(fitted(one, seed), poor, labelled_rows(ROWS, 10 * seed + 2, use=Use.HOLDOUT))
+
+
+@cache
+def truth() -> Material:
+    """Rows that no gate sees."""
+    return labelled_rows(10_000, 990_001)
+
+
+@pytest.fixture(scope="module")
+def unequal() -> list[Pair]:
+    """The second is worse by as much as the margin of AUROC."""
+    return [Pair.of(seed, 0.01) for seed in range(SEED, SEED + scaled(100))]
+
+
+def test_of_candidates_that_are_truly_better_at_least_95_percent_are_accepted(
+    unequal: list[Pair], report: Report
+) -> None:
+    gains = [np.subtract(measured(pair.good, truth()), measured(pair.poor, truth())) for pair in unequal]
+
+    found = [gate(pair.good, pair.poor, pair.holdout, LIMITS) for pair in unequal]
+
+    least, mean = np.min(gains, axis=0), np.mean(gains, axis=0)
+    report("truly better candidates accepted", told(found))
+    report("they are better in AUROC", f"by {least[0]:.3f} at least, {mean[0]:.3f} in the mean")
+    report("they are better in recall at 1 %", f"by {least[1]:.3f} at least, {mean[1]:.3f} in the mean")
+    assert (least > 0).all()
+    assert found.count([]) >= 0.95 * len(unequal)
+
+
+def test_of_candidates_that_are_truly_worse_nearly_all_are_refused(unequal: list[Pair], report: Report) -> None:
+    """The holdout shows by chance only by how much; what it shows to be beyond a margin is always refused."""
+    found = [gate(pair.poor, pair.good, pair.holdout, LIMITS) for pair in unequal]
+
+    report("candidates accepted whose AUROC is truly lower by 0.01", told(found))
+    assert found.count([]) <= 0.05 * len(unequal)
+
+
+def test_of_candidates_that_are_no_better_and_no_worse_some_are_refused(report: Report) -> None:
+    """The price of margins that are small beside what so many rows can show: told here, promised nowhere."""
+    pairs = [Pair.of(seed, 0.0) for seed in range(SEED, SEED + scaled(100))]
+
+    found = [gate(pair.poor, pair.good, pair.holdout, LIMITS) for pair in pairs]
+
+    report("equally good candidates accepted", told(found))
+    assert found.count([]) > 0
+
+
+def told(found: Sequence[list[Refusal]]) -> str:
+    """How many are accepted, and what was held against the others."""
+    codes = Counter(code for each in found for code in {refusal.code for refusal in each})
+    return f"{found.count([])} of {len(found)}, against the others: {dict(codes)}"
+
+
+def test_without_gates_the_regressed_would_have_passed() -> None:
+    """The margins and floors refuse, not an accident: with none, the candidates of the last group have no reason."""
+    world = World.of(SEED)
+    open_limits = replace(
+        LIMITS, auroc=0.0, calibration_error=1.0, auroc_fall=2.0, recall_fall=2.0, slice_fall=2.0,
+        calibration_rise=2.0, stopped_rise=2.0,
+    )  # fmt: skip
+    passed = set()
+    for bad in bad_candidates():
+        candidate, training = bad.make(world)
+        if bad.code in {"E_GATE_WORSE", "E_GATE_SLICE", "E_GATE_CALIBRATION", "E_GATE_REFUSALS"}:
+            found = gate(candidate, world.current, world.holdout, open_limits, training)
+            passed |= {bad.code} if not found else set()
+
+    assert passed == {"E_GATE_WORSE", "E_GATE_SLICE", "E_GATE_CALIBRATION", "E_GATE_REFUSALS"}
