@@ -98,7 +98,7 @@ class Item:
     """One thing to judge or answer; `images` are encoded bytes (PNG, JPEG or WebP), not yet decoded.
 
     `flaw` is set when the row itself could not be read: such an item becomes an error row. `max_new_tokens` limits
-    its answer below the run's limit.
+    its answer below the run's limit. `system` is a system message before the user's turn, in place of the template's.
     """
 
     item_id: str
@@ -108,6 +108,7 @@ class Item:
     annotation: Annotation = field(default_factory=Annotation)
     flaw: "Flaw | None" = None
     max_new_tokens: int | None = None
+    system: str | None = None
 
     @property
     def modality(self) -> Modality:
