@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-from autosteer_core.audit_log import Deed, Head, append_after, damaged, entries_after, head
+from autosteer_core.audit_log import Deed, Head, append_after, damaged, entries_after, head, holds
 from autosteer_core.bundle_names import CARD, SIGNATURE
 from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import BundleRefused, UserMistake
@@ -31,7 +31,8 @@ class Registry:
     """Over a store that others write to as well; safe to call from several threads.
 
     `now` gives UTC, ISO 8601. Without `sign` it can be read, and nothing made to serve. `noted` hears of the head of
-    the log after each write: kept elsewhere, it proves that the log was not cut.
+    the log after each write; `known` is one that it heard of before, and proves that the log was not cut since: an
+    older promotion cannot be played again by removing the later ones. An empty log passes, as nothing serves by it.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class Registry:
         now: Callable[[], str],
         sign: Sign | None = None,
         noted: Callable[[Head], None] = lambda _: None,
+        known: Head | None = None,
     ) -> None:
-        self._store, self._now, self._sign, self._noted = store, now, sign, noted
+        self._store, self._now, self._sign, self._noted, self._known_head = store, now, sign, noted, known
         self._state: State | None = None
         self._lock = Lock()
 
@@ -69,7 +71,7 @@ class Registry:
 
     def refuse(self, bundle_id: BundleId, reasons: Sequence[str], who: str = "") -> State:
         """It did not pass: it will never serve. Ends its shadow scoring or canary."""
-        said = {"bundle_id": bundle_id, "reason": _reason("; ".join(reasons)), "who": who}
+        said = {"bundle_id": bundle_id, "reason": _reason(_shortened("; ".join(reasons))), "who": who}
 
         def subject(state: State) -> _Subject:
             self._not_serving(state, bundle_id, "refused")
@@ -189,6 +191,8 @@ class Registry:
         state = self._read_on(State())
         if last is not None and state.number < last.number:
             raise damaged(self._store, f"entry {state.number + 1} is missing")
+        if self._known_head and state.number and not holds(self._store, self._known_head):
+            raise damaged(self._store, f"entry {self._known_head.number}, which was noted on this machine, is gone")
         return state
 
     def _read_on(self, state: State) -> State:
@@ -279,6 +283,11 @@ class Registry:
 
 def _wrong_stage(what: str) -> UserMistake:
     return UserMistake(what, "E_REGISTRY_STAGE")
+
+
+def _shortened(text: str) -> str:
+    """The reasons of a program may be many: the first ones are enough to refuse."""
+    return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 3]}..."
 
 
 def _reason(text: str) -> str:

@@ -4,23 +4,24 @@ import getpass
 import socket
 from datetime import UTC, datetime
 
+from autosteer_core.bundle import Bundle
 from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Signer
 from autosteer_core.errors import UserMistake
-from autosteer_core.registry import Published, Registry
+from autosteer_core.registry import Published, Registry, State
 from autosteer_core.values import BundleId
 from infra.open_store import open_store
 from infra.signing_keys import key_file, make_key
-from pipelines.audit_heads import note_head
+from pipelines.audit_heads import note_head, noted_head
 from pipelines.bundle_files import named_bundle, read_files
 from pipelines.settings import Settings
 from pipelines.signing import trust_of
 
 
 def open_registry(address: str) -> Registry:
-    """To read and to change; nothing is written, and the machine's key made, before something is to be signed."""
+    """To read and to change; nothing is written, and no key made, before something is to be signed."""
     store = open_store(address)
-    return Registry(store, _now, sign_here, lambda head: note_head(store, head))
+    return Registry(store, _now, sign_here, lambda head: note_head(store, head), noted_head(address))
 
 
 def registry_of(settings: Settings) -> Registry:
@@ -38,8 +39,33 @@ def publish_bundle(address: str, registry: Registry, settings: Settings) -> Bund
     """
     files = read_files(address)
     bundle = named_bundle(address, lambda: admit(files, trust_of(settings)).bundle)
-    parent = bundle.report.get("parent")
-    return registry.publish(files, Published(parent=BundleId(parent) if isinstance(parent, str) else None))
+    return registry.publish(files, _about(bundle))
+
+
+def _about(bundle: Bundle) -> Published:
+    """What the bundle says of itself: one that was retrained elsewhere names its parent, material and seed."""
+    told = bundle.report.get("retraining")
+    told = told if isinstance(told, dict) else {}
+    promised = bundle.guarantee
+    metrics = {"missed_at_most": promised.bound, "false_refusals_at_most": promised.false_refusal_bound}
+    seed = told.get("seed")
+    return Published(
+        parent=BundleId(str(told["parent"])) if told.get("parent") else None,
+        material=str(told["material_sha256"]) if told.get("material_sha256") else None,
+        metrics=metrics,
+        seed=seed if isinstance(seed, int) else None,
+    )
+
+
+def find_bundle(state: State, begins: str) -> BundleId:
+    """The one whose id begins so; raises UserMistake where that is none, or several."""
+    found = [each for each in state.records if each.startswith(begins)] if begins else []
+    if len(found) != 1:
+        which = f"{len(found)} of them begin so" if found else f"it holds {len(state.records)} others"
+        raise UserMistake(
+            f"the registry has no one bundle {begins[:40]!r}, {which}: see `autosteer bundles`", "E_REGISTRY_UNKNOWN"
+        )
+    return found[0]
 
 
 def sign_here(card: bytes, epoch: int) -> bytes:
