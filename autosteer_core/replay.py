@@ -29,7 +29,7 @@ class Rescorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._probe = bundle, bundle.probe
-        # The scale goes into the weights, once; the mean may not, for of a constant feature both are large and cancel.
+        # The scale goes into the weights; the mean may not, for of a constant feature both are large and cancel.
         self._weight_DH = (bundle.probe.inner_weight / bundle.probe.scale).T.contiguous()
         self._wide_ND = torch.empty(_ROWS_AT_ONCE, len(bundle.probe.mean))
 
