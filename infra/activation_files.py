@@ -87,6 +87,13 @@ def require_activations(schema: pa.Schema) -> None:
         raise UserMistake(f"this is no file of activations: it has the columns {', '.join(schema.names)}")
 
 
+def contents_from_parquet(data: bytes) -> list[tuple[str, bytes]]:
+    """(item id, content) of every row, without what was read of it."""
+    with opened_parquet(BytesIO(data), "a file of activations") as file:
+        columns = file.read(columns=["item_id", "content"]).to_pydict()
+    return list(zip(columns["item_id"], columns["content"], strict=True))
+
+
 def origin_of(data: bytes) -> dict[str, str]:
     """What all rows of the file say that they were read from."""
     with opened_parquet(BytesIO(data), "a file of activations") as file:
