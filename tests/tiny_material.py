@@ -8,7 +8,7 @@ import torch
 from autosteer_core.material import Material, Origin, Use
 from autosteer_core.values import Fingerprint, Pooling, Site
 
-ORIGIN = Origin(Fingerprint("m" * 64), (Site(2, Pooling.LAST),))
+ORIGIN = Origin(Fingerprint("0f" * 32), (Site(2, Pooling.LAST),))
 _USES = [Use.THRESHOLD] * 2 + [Use.VALIDATION] + [Use.TRAIN] * 7
 
 
