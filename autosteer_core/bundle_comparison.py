@@ -1,0 +1,154 @@
+"""Candidate and current bundle on the same holdout rows: every measure, whole and by slice, with its margin.
+
+Ranking and threshold are told apart. A candidate with more threshold rows sets a threshold nearer to what it promises
+and so catches less: that is what was promised, not a loss. So what is caught, whole and in slices, is compared at
+equal cost, where each of the two probes stops as many benign rows as the current gates do. Where the candidate's own
+thresholds lie is judged by its promise, and by the benign rows that they stop.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from autosteer_core.bundle import Bundle
+from autosteer_core.gate_limits import GateLimits
+from autosteer_core.holdout_scores import Scores, score
+from autosteer_core.material import Material
+from autosteer_core.paired_difference import (
+    Difference,
+    Flags,
+    Measured,
+    auroc,
+    calibration_error,
+    caught,
+    difference,
+    draws,
+    recall_at_1pct,
+    stopped,
+)
+
+WHOLE = "the holdout"
+
+
+class Against(StrEnum):
+    """What refuses: no proof that the fall stays within its margin; its measured value; that, beyond chance."""
+
+    UNPROVEN = "unproven"
+    MEASURED = "measured"
+    REAL = "real"
+
+
+class Reading(StrEnum):
+    """Of both bundles: the risks; the gates; gates that would stop as many benign rows as the current."""
+
+    RISK = "risk"
+    GATE = "gate"
+    EQUAL_COST = "equal cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A measure of a reading, and by how much it may be worse; `code` names its refusal."""
+
+    measure: str
+    of: Measured
+    reading: Reading
+    margin: float
+    code: str
+    against: Against = Against.MEASURED
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One rule in one scope, the holdout or a slice of it; limits are one-sided, each at `confidence`."""
+
+    rule: Rule
+    scope: str
+    found: Difference
+    confidence: float
+
+    @property
+    def worse(self) -> float:
+        """By how much the candidate is worse, in the measure's own unit; negative where it is better."""
+        return -self.found.value if self.rule.higher_is_better else self.found.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper limit of `worse`."""
+        low, high = self.found.at_least(self.confidence), self.found.at_most(self.confidence)
+        return (-high, -low) if self.rule.higher_is_better else (low, high)
+
+    @property
+    def kept(self) -> bool:
+        """Within the margin; what cannot be measured is not."""
+        low, high = self.interval
+        if self.rule.against is Against.UNPROVEN:
+            return high < self.rule.margin
+        return self.worse < self.rule.margin or (self.rule.against is Against.REAL and low <= 0)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.rule.measure} on {self.scope} is {self.found.candidate:.3f}, of the current bundle "
+            f"{self.found.current:.3f}, worse by {self.worse:.3f} [{low:.3f}, {high:.3f}]"
+        )
+
+
+def comparisons(candidate: Bundle, current: Bundle, holdout: Material, limits: GateLimits) -> list[Comparison]:
+    """All that the two are compared in, for the gates and for whoever wants to see the numbers."""
+    new, old = score(candidate, holdout), score(current, holdout)
+    times_BN = draws(holdout.unit_N, holdout.harmful_N, limits.draws, limits.seed)
+    cost = int(old.gate_N[~old.harmful_N].sum())
+    read = {
+        Reading.RISK: (new.risk_N, old.risk_N),
+        Reading.GATE: (new.gate_N.astype(float), old.gate_N.astype(float)),
+        Reading.EQUAL_COST: (gate_at_cost(new, cost).astype(float), gate_at_cost(old, cost).astype(float)),
+    }
+    found = []
+    for scope, rows_N, rule in [*_whole(new, limits), *_by_slice(new, limits)]:
+        candidate_N, current_N = (values_N[rows_N] for values_N in read[rule.reading])
+        told = difference(rule.of, candidate_N, current_N, new.harmful_N[rows_N], times_BN[:, rows_N])
+        found.append(Comparison(rule, scope, told, limits.confidence))
+    return found
+
+
+def gate_at_cost(scores: Scores, cost: int) -> Flags:
+    """One threshold for all rows, the lowest that stops at most `cost` benign ones."""
+    benign_N = np.sort(scores.logit_N[~scores.harmful_N])[::-1]
+    return scores.logit_N > (benign_N[cost] if cost < len(benign_N) else -np.inf)
+
+
+def _whole(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:
+    everything_N, risk = np.ones(len(scores.harmful_N), bool), Reading.RISK
+    for rule in (
+        Rule("AUROC", auroc, risk, limits.auroc_fall, "E_GATE_WORSE", Against.UNPROVEN),
+        Rule("recall at 1 % false positives", recall_at_1pct, risk, limits.recall_fall, "E_GATE_WORSE"),
+        Rule("harm caught at equal cost", caught, Reading.EQUAL_COST, limits.recall_fall, "E_GATE_WORSE"),
+        Rule(
+            "calibration error", calibration_error, risk, limits.calibration_rise, "E_GATE_CALIBRATION",
+            higher_is_better=False,
+        ),
+        Rule(
+            "share of benign rows stopped", stopped, Reading.GATE, limits.stopped_rise, "E_GATE_REFUSALS",
+            Against.REAL, higher_is_better=False,
+        ),
+    ):  # fmt: skip
+        yield WHOLE, everything_N, rule
+
+
+def _by_slice(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:
+    """A slice with too few rows of one label is ranked against all rows of that label."""
+    harmful_N, rest = scores.harmful_N, (limits.slice_fall, "E_GATE_SLICE", Against.REAL)
+    for name, here_N in scores.slices.items():
+        harm, benign = ((here_N & label_N).sum() >= limits.slice_rows for label_N in (harmful_N, ~harmful_N))
+        if harm or benign:
+            ranked_N = here_N | (harmful_N & (not harm)) | (~harmful_N & (not benign))
+            yield name, ranked_N, Rule("AUROC", auroc, Reading.RISK, *rest)
+        if harm:
+            yield name, here_N, Rule("harm caught at equal cost", caught, Reading.EQUAL_COST, *rest)
+        if benign:
+            rule = Rule("benign rows stopped at equal cost", stopped, Reading.EQUAL_COST, *rest, False)
+            yield name, here_N, rule
