@@ -14,12 +14,11 @@ from ray.exceptions import RayError
 from autosteer_core.errors import AutosteerError, UserMistake, first_line
 from autosteer_core.ports import GroupedQueue, PartQueue
 from autosteer_core.serving import Serving
-from autosteer_core.values import BundleId, QueueCounts
+from autosteer_core.values import QueueCounts
 from workers.broker import BrokerActor, BrokeredQueue
 from workers.bundle_shelf import BundleShelf
 from workers.loop import PartWorker
 from workers.patience import Patience
-from workers.swapping import NotReady
 
 T = TypeVar("T")
 
@@ -59,20 +58,22 @@ class ModelWorker:
         self._stopping = True
 
     @_beside_work
-    def offer(self, files: Mapping[str, bytes]) -> BundleId:
-        """As Shelf asks, beside the work: it goes on meanwhile."""
-        return self._shelf().offer(files)
+    def offer(self, files: Mapping[str, bytes]) -> bool:
+        """As the shelf asks, while the work goes on; False before there is one: it will ask the registry itself."""
+        shelf = self._shelf()
+        return shelf is not None and bool(shelf.offer(files))
 
     @_beside_work
-    def serve(self, serving: Serving) -> None:
-        """As Shelf asks."""
-        self._shelf().serve(serving)
+    def serve(self, serving: Serving) -> bool:
+        """As the shelf asks; False as above."""
+        shelf = self._shelf()
+        if shelf is not None:
+            shelf.serve(serving)
+        return shelf is not None
 
-    def _shelf(self) -> BundleShelf:
+    def _shelf(self) -> BundleShelf | None:
         worker = self._worker
-        if worker is None or not isinstance(worker.pins, BundleShelf):
-            raise NotReady(f"{self._name} has no bundles to swap yet")
-        return worker.pins
+        return worker.pins if worker and isinstance(worker.pins, BundleShelf) else None
 
 
 # Replaced by the pool, not restarted by Ray: every call to an actor that is restarting fails like one more death.

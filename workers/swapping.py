@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autosteer_core.errors import AutosteerError, BundleRefused
+from autosteer_core.errors import BundleRefused
 from autosteer_core.serving import BundleSource, Serving
 from autosteer_core.values import BundleId
 
@@ -16,12 +16,8 @@ Workers = Mapping[str, Any]
 Ask = Callable[[Workers, str, Any], Mapping[str, Any]]
 
 
-class NotReady(AutosteerError):
-    """The worker has nothing to swap yet: it reads what is promoted by itself before it claims."""
-
-
 class Away(Exception):
-    """A worker gave no answer: it died, or it is not ready. It is asked again at the next look."""
+    """A worker gave no answer: it died, or has nothing to swap yet. It is asked again at the next look."""
 
 
 @dataclass(slots=True)
@@ -51,29 +47,33 @@ class Swapper:
         wanted, workers = self._without_refused(self.source.serving()), dict(self.workers())
         behind = {name: worker for name, worker in workers.items() if not self._serves(name, worker, wanted)}
         if behind and not self._is_refused(wanted, wanted.promoted):
-            self._swap(wanted, behind)
+            wanted = self._swap(wanted, behind)
         return all(self._serves(name, worker, wanted) for name, worker in workers.items())
 
     def _serves(self, name: str, worker: Any, wanted: Serving) -> bool:
         process, serving = self._served.get(name, (None, None))
         return process is worker and serving == wanted
 
-    def _swap(self, wanted: Serving, behind: Workers) -> None:
-        """Offered to all before any of them switches: a bundle that one of them refuses is served by none."""
+    def _swap(self, wanted: Serving, behind: Workers) -> Serving:
+        """Offered to all before any of them switches: a bundle that one of them refuses is served by none.
+
+        Returns what they were asked to serve.
+        """
         ready = dict(behind)
         for bundle_id in wanted.bundles:
             answers = self.ask(ready, "offer", self._files(wanted.epoch, bundle_id))
             if self._refusals(answers):
                 self._refused.add((wanted.epoch, bundle_id))
-            ready = {name: ready[name] for name, said in answers.items() if not isinstance(said, Exception)}
+            ready = {name: ready[name] for name, said in answers.items() if not isinstance(said, Away)}
         if self._is_refused(wanted, wanted.promoted):
-            return
+            return wanted
         wanted = self._without_refused(wanted)
         answers = self.ask(ready, "serve", wanted)
         self._refusals(answers)
         for name, said in answers.items():
             if not isinstance(said, Exception):
                 self._served[name] = (ready[name], wanted)
+        return wanted
 
     def _refusals(self, answers: Mapping[str, Any]) -> bool:
         refusals = {name: said for name, said in answers.items() if isinstance(said, BundleRefused)}

@@ -1,0 +1,113 @@
+"""Two hundred swaps in a minute while workers generate: no row and no part is of two bundles, and nobody waits."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import pytest
+
+from pipelines.verify import verify
+from tests.loop.scale import scaled
+from tests.loop.swap_run import noted
+from tests.loop.swap_workspace import Alone, Swaps, make_swaps
+
+pytestmark = [pytest.mark.loop, pytest.mark.ray, pytest.mark.timeout(1800)]
+
+SECONDS, PAUSE, SWAPS, ROWS = 60, 0.25, 200, 12_000
+OUT = "run"
+
+
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> Swaps:
+    """A finished run, under which bundles were promoted from its first commit on."""
+    swaps = make_swaps(tmp_path_factory.mktemp("swaps"), scaled(ROWS))
+    driver = swaps.drive(OUT)
+    try:
+        _wait_for_work(swaps, driver)
+        promoter = swaps.promote(scaled(SECONDS), PAUSE)
+        assert promoter.wait() == 0, swaps.log()
+        assert driver.poll() is None, f"the run ended before the swaps: more rows are needed\n{swaps.log()}"
+        assert driver.wait() == 0, swaps.log()
+    finally:
+        driver.kill()
+    return swaps
+
+
+def _wait_for_work(swaps: Swaps, driver: Any) -> None:
+    commits = swaps.root / OUT / "commits"
+    while driver.poll() is None and len(list(commits.glob("*.json"))) < 8:
+        time.sleep(0.1)
+
+
+def p99(values: list[float]) -> float:
+    return quantiles(values, n=100)[98] if len(values) > 1 else values[0]
+
+
+def test_there_were_enough_swaps_and_every_worker_had_each_within_two_seconds(
+    swapped: Swaps, report: Callable[[str, object], None]
+) -> None:
+    promotions = swapped.promotions()
+    lags, swaps = [], []
+    for lines in noted(swapped.notes).values():
+        served = [line for line in lines if line["step"] == "serve"]
+        swaps.append(len({line["epoch"] for line in served}) - 1)
+        for promotion in promotions:
+            later = [line["begun"] + line["seconds"] for line in served if line["epoch"] >= promotion["epoch"]]
+            assert later, f"epoch {promotion['epoch']} never reached a worker"
+            lags.append(min(later) - promotion["at"])
+    report("swaps while working, each worker", f"{swaps} in {scaled(SECONDS)} s, {len(promotions)} promotions")
+    report("until all workers serve it", f"p50 {sorted(lags)[len(lags) // 2]:.3f} s, largest {max(lags):.3f} s")
+
+    assert len(swaps) == 2
+    assert min(swaps) >= scaled(SWAPS)
+    assert max(lags) <= 2.0
+
+
+def test_nobody_waits_for_a_swap(swapped: Swaps, report: Callable[[str, object], None]) -> None:
+    waits, beside, others = [], [], []
+    for lines in noted(swapped.notes).values():
+        waits += [line["seconds"] for line in lines if line["step"] in ("pin", "let_go")]
+        spans = [
+            (line["begun"], line["begun"] + line["seconds"]) for line in lines if line["step"] in ("offer", "serve")
+        ]
+        gaps = [gap for line in lines if line["step"] == "serve" for gap in line["gaps"]]
+        for begin, end in gaps:
+            meets = any(start < end and begin < stop for start, stop in spans)
+            (beside if meets else others).append(end - begin)
+    report("pause of the judging thread at the shelf", f"p99 {1e3 * p99(waits):.2f} ms of {len(waits)} calls")
+    report(
+        "between two pulses", f"p99 {1e3 * p99(beside):.1f} ms beside a swap, {1e3 * p99(others):.1f} ms without one"
+    )
+
+    assert p99(waits) <= 0.05
+    assert p99(beside) <= p99(others) + 0.05
+
+
+def test_every_part_and_row_is_of_one_bundle_and_is_what_that_bundle_says_of_it_alone(
+    swapped: Swaps, report: Callable[[str, object], None]
+) -> None:
+    alone, rows, mixed_parts, mixed_rows, mistaken, seen = Alone.of(swapped), 0, 0, 0, 0, set()
+    for record, found in swapped.parts(OUT):
+        mixed_parts += {row["bundle_id"] for row in found} != {record.bundle_id}
+        for row in found:
+            rows += 1
+            seen.add(row["bundle_id"])
+            mixed_rows += alone.differs(row, row["bundle_id"])
+        other = next(each for each in alone.engines if each != found[0]["bundle_id"])
+        mistaken += alone.differs(found[0], other)  # the control: another bundle would have been noticed
+    parts = sum(1 for _ in swapped.parts(OUT))
+    report("mixed parts, mixed rows", f"{mixed_parts} of {parts}, {mixed_rows} of {rows} recomputed at batch 1")
+
+    assert (mixed_parts, mixed_rows) == (0, 0)
+    assert rows == scaled(ROWS)
+    assert seen == set(map(str, swapped.bundles))
+    assert mistaken > 0.9 * parts
+
+
+def test_the_output_is_sound(swapped: Swaps) -> None:
+    found = verify(str(swapped.root / OUT), str(Path(swapped.root) / "items.parquet"))
+
+    assert found.violations == []
+    assert found.finished
