@@ -159,8 +159,9 @@ class SitePool:
     own_N = torch.ones(1, dtype=torch.int64)
 
     def aim(self, backbone: Backbone, prompts: Sequence[Prompt]) -> None:
-        """Say whose states come next; a prompt's own tokens are those after the template's opening."""
-        self.own_N = torch.tensor([len(prompt.ids) - len(backbone.opening) for prompt in prompts])
+        """Say whose states come next; a prompt's own tokens are those after what it shares with the opening."""
+        opening = backbone.opening
+        self.own_N = torch.tensor([len(prompt.ids) - _shared(prompt.ids, opening) for prompt in prompts])
 
     def __call__(self, hidden_NTD: Tensor) -> Tensor:
         own_N = self.own_N.to(hidden_NTD.device)
@@ -171,3 +172,9 @@ class SitePool:
         own_NTD = hidden_NTD.float().masked_fill(foreign_NT[..., None], 0.0)
         mean_ND = own_NTD.sum(dim=1) / own_N[:, None]
         return torch.stack([last_position(hidden_NTD), mean_ND], dim=1)
+
+
+def _shared(ids: Sequence[int], opening: Sequence[int]) -> int:
+    """How many ids both begin with: all of the opening, but for a prompt with a system message of its own."""
+    pairs = enumerate(zip(ids, opening, strict=False))
+    return next((place for place, (own, common) in pairs if own != common), min(len(ids), len(opening)))

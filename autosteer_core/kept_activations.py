@@ -19,4 +19,5 @@ def kept(item: Item, activation_D: Tensor) -> Activation:
 def content_hash(item: Item) -> bytes:
     """SHA-256 of what the model is shown: equal for items that differ in id, row and annotation only."""
     pictures = [sha256(image).digest() for image in item.images]
-    return sha256(repr((item.text, pictures)).encode()).digest()
+    shown = (item.text, pictures) if item.system is None else (item.text, pictures, item.system)
+    return sha256(repr(shown).encode()).digest()

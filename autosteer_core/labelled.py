@@ -76,7 +76,7 @@ class Labelled:
 class Split:
     """Row numbers: `train` fits, `validation` stops and calibrates, `threshold` is touched by the threshold only.
 
-    `holdout`, where one is set apart, is touched by nothing that makes a bundle: it compares this one with later ones.
+    `holdout`, where one is set apart, is touched by nothing that makes a bundle: later ones are compared on it.
     """
 
     train: NDArray[np.int64]

@@ -32,9 +32,7 @@ def assigned(material: Material, seed: int) -> Material:
     return replace(material, use_N=np.where(material.use_N == Use.NONE.value, use_U[unit], material.use_N))
 
 
-def material_of(
-    items: Sequence[Item], data: Labelled, rows: Split, origin: Origin, manifest_sha256: str
-) -> Material:
+def material_of(items: Sequence[Item], data: Labelled, rows: Split, origin: Origin, manifest_sha256: str) -> Material:
     """What a calibration read of its items at the bundle's sites, each with what it was used for."""
     name, count = manifest_sha256[:12], len(items)
     content_N, use_N = np.empty(count, object), np.full(count, Use.NONE.value, "U10")

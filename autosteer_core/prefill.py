@@ -49,10 +49,13 @@ class Prefill:
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Every row at its own positions: padding on the left does not move it."""
-        inputs: dict[str, Any] = dict(self._backbone.collate(prompts, skip=len(self._ids)))
-        if self._cache is not None:
-            return inputs | self._after_prefix(inputs["attention_mask"])
-        return inputs | {"position_ids": self._backbone.positions(inputs)}
+        skip = len(self._ids)
+        if self._cache is None or any(prompt.ids[:skip] != self._ids for prompt in prompts):
+            # A system message stands in the place of the template's own: such a batch runs whole.
+            inputs = dict(self._backbone.collate(prompts))
+            return inputs | {"position_ids": self._backbone.positions(inputs)}
+        inputs = dict(self._backbone.collate(prompts, skip))
+        return inputs | self._after_prefix(inputs["attention_mask"])
 
     def _open(self) -> Any:
         ids = torch.tensor([self._ids], device=self._backbone.model.device)

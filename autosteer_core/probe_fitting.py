@@ -33,7 +33,7 @@ class ProbeOptions:
     """`hidden` 0 fits a linear probe; `patience` counts epochs without a better validation loss.
 
     `label_noise` is the share of labels believed to be wrong: the loss is corrected for it. More than `large` rows
-    are trained on in mini-batches of `batch`, at most `passes` times over, until `calm` passes brought nothing new.
+    are trained on in mini-batches of `batch`, at most `passes` times over, until `calm` passes brought nothing.
     """
 
     hidden: int = 64
@@ -45,8 +45,8 @@ class ProbeOptions:
     label_noise: float = 0.0
     large: int = 16_384
     batch: int = 1024
-    passes: int = 12
-    calm: int = 2
+    passes: int = 6
+    calm: int = 1
 
 
 def fit_probe(train: Examples, validation: Examples, seed: int, options: ProbeOptions | None = None) -> Probe:

@@ -3,17 +3,20 @@
 Everything that concerns answers stays the parent's: Refusal Head, wordings, gate action, second look.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from autosteer_core.bundle import Bundle
 from autosteer_core.errors import UserMistake
+from autosteer_core.golden_rows import with_golden
 from autosteer_core.labelled import Split
 from autosteer_core.material import Material, Origin, Use, require_origin
 from autosteer_core.material_uses import assigned, split_of
 from autosteer_core.operating_point import Bound, PointOptions, Readings, Rows, operating_point
 from autosteer_core.probe_fitting import ProbeOptions
-
-_OF_THE_PROBE = {"golden"}  # what a card says of its own probe, and no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,28 @@ def retrain(parent: Bundle, material: Material, options: RetrainOptions) -> Bund
     rows = split_of(material)
     _refuse_one_label(material, rows)
     readings = Readings(material.activation_ND, material.harmful_N, material.group_N, material.modality_N)
-    point = operating_point(readings, rows, len(parent.sites), _point_options(parent, options))
-    kept = {name: value for name, value in parent.report.items() if name not in _OF_THE_PROBE}
+    with _one_thread():
+        point = operating_point(readings, rows, len(parent.sites), _point_options(parent, options))
     told = {
         "parent": str(parent.bundle_id),
         "material_sha256": options.material_sha256,
         "seed": options.seed,
         "rows": {str(use): len(part) for use, part in _named(rows).items()},
     }
-    return replace(
-        parent,
-        probe=point.probe,
-        guarantee=point.guarantee,
-        slices=point.slices,
-        report=kept | {"probe": point.measured, "retraining": told},
-    )
+    report = parent.report | {"probe": point.measured, "retraining": told}
+    made = replace(parent, probe=point.probe, guarantee=point.guarantee, slices=point.slices, report=report)
+    return with_golden(made)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over threads differ in their last digits by how many there are: another machine, another bundle id."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _point_options(parent: Bundle, options: RetrainOptions) -> PointOptions:

@@ -98,7 +98,8 @@ class Item:
     """One thing to judge or answer; `images` are encoded bytes (PNG, JPEG or WebP), not yet decoded.
 
     `flaw` is set when the row itself could not be read: such an item becomes an error row. `max_new_tokens` limits
-    its answer below the run's limit. `under` names the bundle that judges it, None the one that the run is pinned to.
+    its answer below the run's limit. `system` is a system message before the user's turn, in place of the template's.
+    `under` names the bundle that judges it, None the one that the run is pinned to.
     """
 
     item_id: str
@@ -108,6 +109,7 @@ class Item:
     annotation: Annotation = field(default_factory=Annotation)
     flaw: "Flaw | None" = None
     max_new_tokens: int | None = None
+    system: str | None = None
     under: BundleId | None = None
 
     @property

@@ -14,8 +14,10 @@ class ColumnMap:
 
     id: str = "id"
     text: str = "text"
+    system: str = "system"
     image: str = "image"
     images: str = "images"
+    image_sha256: str = "image_sha256"
     label: str = "label"
     group: str = "group"
     pair: str = "pair"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from autosteer_core.values import Item
 
-_TEXTS = ("id", "text", "label", "group", "pair", "source")
+_TEXTS = ("id", "text", "system", "label", "group", "pair", "source")
 _SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", pa.list_(pa.binary()))])
 
 
@@ -23,6 +23,6 @@ def items_to_parquet(items: Sequence[Item]) -> bytes:
 def _row(item: Item) -> dict[str, Any]:
     note = item.annotation
     return {
-        "id": item.item_id, "text": item.text, "images": list(item.images), "label": note.label and str(note.label),
-        "group": note.group, "pair": note.pair, "source": note.source,
+        "id": item.item_id, "text": item.text, "system": item.system, "images": list(item.images),
+        "label": note.label and str(note.label), "group": note.group, "pair": note.pair, "source": note.source,
     }  # fmt: skip

@@ -1,8 +1,8 @@
 """Requests of an OpenAI-batch file as rows: one user turn of text and pictures, or an error row that says why not.
 
-An item is one text beside pictures. What a request means beyond that (a system message, earlier turns, tools, a
-picture between two texts) would be lost, and the answer would be one to another question: such a request is an error
-row with a code of its own, never a silently flattened one.
+An item is one text beside pictures, perhaps after a system message. What a request means beyond that (earlier turns,
+tools, a picture between two texts) would be lost, and the answer would be one to another question: such a request is
+an error row with a code of its own, never a silently flattened one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from infra.encoded_image import decoded_image
 from infra.row_to_item import RowCells, checked_image, in_column
 
 _URL = "/v1/chat/completions"
+_ABOVE = ("system", "developer")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _LIMIT, _MOST_TOKENS = "max_new_tokens", 1_000_000  # our column, and more than any context holds
 
@@ -38,10 +39,12 @@ def request_cells(row: Mapping[str, object], read_image: ReadImage) -> RowCells:
         with in_column(name):
             if name == "id":
                 return _string(row.get("custom_id"), "custom_id")
-            return "".join(_texts(_pieces(_body(row)))) if name == "text" else None
+            if name == "system":
+                return _system(_body(row))
+            return "".join(_texts(_pieces(_turn(_body(row))))) if name == "text" else None
 
     def images() -> Iterator[bytes]:
-        pictures = [piece for piece in _pieces(_body(row)) if piece["type"] == "image_url"]
+        pictures = [piece for piece in _pieces(_turn(_body(row))) if piece["type"] == "image_url"]
         for place, piece in enumerate(pictures):
             with in_column(f"images[{place}]"):
                 yield checked_image(_image(piece, read_image))
@@ -61,9 +64,9 @@ def _body(row: Mapping[str, object]) -> Mapping[str, object]:
     return body
 
 
-def _pieces(body: Mapping[str, object]) -> list[Piece]:
-    """The parts of the one user message: texts and images, the texts side by side."""
-    content = _turn(body).get("content")
+def _pieces(turn: Mapping[str, object]) -> list[Piece]:
+    """The parts of a message: texts and images, the texts side by side."""
+    content = turn.get("content")
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not isinstance(content, list):
@@ -75,21 +78,35 @@ def _pieces(body: Mapping[str, object]) -> list[Piece]:
     return pieces
 
 
-def _turn(body: Mapping[str, object]) -> Mapping[str, object]:
+def _turns(body: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """One user message, with a system message before it or without; `developer` is its newer name."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages) or not messages:
         raise BadItem("E_REQUEST", "body.messages must be a list of messages")
     roles = [message.get("role") for message in messages]
-    if any(role in ("system", "developer") for role in roles):
-        raise BadItem("E_SYSTEM_MESSAGE", "a system message has no place in an item: put it into the user's text")
-    if roles != ["user"]:
+    if roles != ["user"] and not (len(roles) == 2 and roles[0] in _ABOVE and roles[1] == "user"):
         raise BadItem(
-            "E_MULTI_TURN", f"one user message is served, the request has {len(roles)} turns: {roles!r:.80}"
+            "E_MULTI_TURN",
+            f"one user message is served, and a system message before it, the request has {len(roles)} turns: "
+            f"{roles!r:.80}",
         )
-    found: Mapping[str, object] = messages[0]
-    if found.get("name") is not None:
-        raise BadItem("E_REQUEST_UNSUPPORTED", "the name of a user has no place in an item: leave it out")
-    return found
+    if any(message.get("name") is not None for message in messages):
+        raise BadItem("E_REQUEST_UNSUPPORTED", "the name of a speaker has no place in an item: leave it out")
+    return messages
+
+
+def _turn(body: Mapping[str, object]) -> Mapping[str, object]:
+    return _turns(body)[-1]
+
+
+def _system(body: Mapping[str, object]) -> str | None:
+    *above, _ = _turns(body)
+    if not above:
+        return None
+    pieces = _pieces(above[0])
+    if any(piece["type"] != "text" for piece in pieces):
+        raise BadItem("E_CONTENT_UNSUPPORTED", "a system message has a picture: text is served")
+    return "".join(_texts(pieces))
 
 
 def _piece(part: object) -> Piece:

@@ -135,8 +135,10 @@ _ID = ("a string or a whole number", _is_text_or_whole)
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "id": _ID,
     "text": ("a string", _is_text),
+    "system": ("a string", _is_text),
     "image": ("binary, a path or a struct of bytes and path", _is_image),
     "images": ("a list of binary, of paths or of structs of bytes and path", _is_image_list),
+    "image_sha256": ("a string", _is_text),
     "label": ("a string", _is_text),
     "group": _ID,
     "pair": _ID,

@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from autosteer_core.errors import BadItem
 from autosteer_core.values import Annotation, Flaw, Item, Label
+from infra.image_hashes import require_hashes
 
 MAX_TEXT_CHARS = 20_000
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -61,13 +62,15 @@ def row_to_item(place: RowPlace, cells: RowCells, max_text_chars: int) -> Item:
         item_id = _item_id(cells)
         annotation = _annotation(cells)
         text = _text(cells, "text", max_text_chars) or ""
+        system = _text(cells, "system", max_text_chars)
         images = _images(cells)
+        require_hashes(images, cells.text("image_sha256"))
         if not text.strip() and not images:
             raise BadItem("E_ROW_EMPTY", "the row has neither text nor an image: give it one, or leave it out")
         most = cells.max_new_tokens()
     except BadItem as error:
         return Item(item_id, "", row=place.row, flaw=error.flaw)
-    return Item(item_id, text, images, place.row, annotation, max_new_tokens=most)
+    return Item(item_id, text, images, place.row, annotation, max_new_tokens=most, system=system)
 
 
 def flawed(place: RowPlace, flaw: Flaw) -> Item:

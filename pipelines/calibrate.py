@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from autosteer_core.bundle import Bundle
 from autosteer_core.calibration import Calibration, CalibrationOptions, CalibrationSet, Say, calibrate
 from autosteer_core.errors import UserMistake
+from autosteer_core.golden_rows import with_golden
 from autosteer_core.head_fitting import HeadOptions
 from autosteer_core.operating_point import Bound
 from autosteer_core.paper_form import PaperOptions, Schedule
@@ -57,7 +58,7 @@ class CalibrationRequest:
 def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     """Fit a bundle on every row of the manifest, sign it with this machine's key, write it to `out` and publish it.
 
-    For a registry a fifth of the items is set apart: the locked holdout, which no step and no later bundle is made of.
+    For a registry a fifth of the items is set apart: the locked holdout, which no bundle is ever made of.
 
     Raises:
         UserMistake: a row without a label, a broken row, too few rows, another bundle at `out`, or no usable key.
@@ -68,7 +69,8 @@ def calibrate_manifest(request: CalibrationRequest, say: Say) -> Calibrated:
     refuse_no_rows(reader.files(), request.manifest)
     given = CalibrationSet(_whole_items(reader), contents_hash(reader), _traffic(request))
     made = calibrate(load_backbone(request.settings), given, calibration_options(request.settings), say)
-    made = replace(made, bundle=with_golden(made.bundle))
+    if request.settings.registry is not None:
+        made = replace(made, bundle=with_golden(made.bundle))
     addresses = []
     if request.out is not None:
         save_bundle(made.bundle, request.out, signer)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
 from autosteer_core.visible_text import one_line
-from pipelines.commands import audit_log, data_sets, fitting, labels, moderation, showing, trust, upkeep
+from pipelines.commands import audit_log, data_sets, fitting, labels, moderation, registry, showing, trust, upkeep
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
 from pipelines.versions import require_versions
 from workers.ray_access import prepare
@@ -20,6 +20,7 @@ for command in (
     moderation.generate, moderation.audit, fitting.calibrate, fitting.evaluate, trust.keys, trust.sign,
     upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
     labels.flags, labels.review,
+    registry.publish, registry.bundles, registry.shadow, registry.canary, registry.promote, registry.rollback,
     data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)

@@ -52,9 +52,7 @@ def publish_calibration(store: BlobStore, registry: Registry, made: Calibration,
     rows = made.material
     fitted = keep(store, rows.take(rows.use_N != Use.HOLDOUT.value))
     held = keep(store, rows.take(rows.rows(Use.HOLDOUT)))
-    about = Published(
-        material=fitted.sha256, holdout=held.sha256, metrics=metrics_of(made.bundle), seed=seed
-    )
+    about = Published(material=fitted.sha256, holdout=held.sha256, metrics=metrics_of(made.bundle), seed=seed)
     _lock_holdout(registry, held, about)
     return registry.publish(to_files(made.bundle), about)
 

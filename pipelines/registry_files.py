@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Signer
 from autosteer_core.errors import UserMistake
-from autosteer_core.registry import Published, Registry
+from autosteer_core.registry import Published, Registry, State
 from autosteer_core.values import BundleId
 from infra.open_store import open_store
 from infra.signing_keys import key_file, make_key
@@ -40,6 +40,17 @@ def publish_bundle(address: str, registry: Registry, settings: Settings) -> Bund
     bundle = named_bundle(address, lambda: admit(files, trust_of(settings)).bundle)
     parent = bundle.report.get("parent")
     return registry.publish(files, Published(parent=BundleId(parent) if isinstance(parent, str) else None))
+
+
+def find_bundle(state: State, begins: str) -> BundleId:
+    """The one whose id begins so; raises UserMistake where that is none, or several."""
+    found = [each for each in state.records if each.startswith(begins)] if begins else []
+    if len(found) != 1:
+        which = f"{len(found)} of them begin so" if found else f"it holds {len(state.records)} others"
+        raise UserMistake(
+            f"the registry has no one bundle {begins[:40]!r}, {which}: see `autosteer bundles`", "E_REGISTRY_UNKNOWN"
+        )
+    return found[0]
 
 
 def sign_here(card: bytes, epoch: int) -> bytes:

@@ -20,7 +20,7 @@ def tiny_material(rows: int, gap: float = 3.0, seed: int = 0, origin: Origin = O
     activation_NSD[numbers % 2 == 1, :, 0] += gap
     content_N = np.empty(rows, object)
     content_N[:] = [sha256(f"{seed}/{row}".encode()).digest() for row in numbers]
-    half_ND = activation_NSD.reshape(rows, -1).astype(np.float16)
+    half_ND = activation_NSD.reshape(rows, len(origin.sites) * width).astype(np.float16)
     return Material(
         origin=origin,
         activation_ND=torch.from_numpy(half_ND.astype(np.float32)),

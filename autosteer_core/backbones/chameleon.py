@@ -57,18 +57,21 @@ class Chameleon(ChatBackbone):
         """
         return frozenset(self.model.model.vocabulary_mapping.image_tokens) | frozenset(self.processor.image_token_ids)
 
-    def _render(self, text: str, images: int) -> str:
-        """As Chameleon's processor writes a chat, with a template or without: it ends with a separator."""
+    def _render(self, text: str, images: int, system: str | None = None) -> str:
+        """As Chameleon's processor writes a chat, with a template or without: it ends with a separator.
+
+        Without a template there is no place for a system message, and it is not written.
+        """
         if not self.processor.chat_template:
             return f"{self.processor.image_token * images}{text}{self.tokenizer.sep_token}"
-        return f"{super()._render(text, images)}{self.tokenizer.sep_token}"
+        return f"{super()._render(text, images, system)}{self.tokenizer.sep_token}"
 
     def _front(self, frame: ChatFrame, images: Sequence[Image]) -> tuple[list[int], Mapping[str, Tensor]]:
         """The processor says what one picture's placeholders are; called whole, it would add a separator here too."""
-        opened = frame.head.startswith(self.tokenizer.bos_token or "\0")
+        adds = frame.above is None and self._adds_start(frame.head)
         one_picture = self.processor.replace_image_token({}, 0)
         head = frame.head.replace(self.processor.image_token, one_picture)
-        ids = self._trusted(head, add_special_tokens=not opened)
+        ids = self._trusted(head, add_special_tokens=adds)
         if not images:
             return ids, {}
         return ids, {
@@ -78,5 +81,9 @@ class Chameleon(ChatBackbone):
     def _check(self, ids: list[int], front: list[int]) -> None:
         """Image tokens have names in the vocabulary: a text that spelled one would be read as a picture's part."""
         super()._check(ids, front)
-        if not self.suppressed.isdisjoint(ids[len(front) :]):
+        if _among(self.suppressed, ids) != _among(self.suppressed, front):
             raise BadItem("E_PLACEHOLDER", "the text encodes to a picture token: remove control tokens", "text")
+
+
+def _among(tokens: frozenset[int], ids: Sequence[int]) -> int:
+    return sum(number in tokens for number in ids)

@@ -5,11 +5,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
+from jinja2 import TemplateError
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from autosteer_core.backbones.base import Prompt
-from autosteer_core.backbones.chat_frame import ChatFrame, chat_frame
+from autosteer_core.backbones.chat_frame import ChatFrame, chat_frame, system_frame
 from autosteer_core.backbones.chat_prompt import ChatPrompt, stack_pictures
 from autosteer_core.backbones.context import check_context
 from autosteer_core.backbones.still_processor import load_still_processor
@@ -39,7 +40,7 @@ class ChatBackbone:
         self.max_prompt_tokens = max_prompt_tokens
         self.decoder: PictureDecoder = DirectDecoder()
         self._user_text = UserText(self.tokenizer)
-        self._frames: dict[int, ChatFrame] = {}
+        self._frames: dict[tuple[int, bool], ChatFrame] = {}
 
     @classmethod
     def load_processor(cls, source: str) -> Any:
@@ -96,17 +97,19 @@ class ChatBackbone:
         """Spliced by ids: template pieces may hold control tokens, the user's text never does.
 
         Raises:
-            BadItem: an image cannot be decoded, there are more than the template shows (E_IMAGE_COUNT), the text has
+            BadItem: an image cannot be decoded, there are more than the template shows (E_IMAGE_COUNT), it has no
+                place for a system message (E_SYSTEM_MESSAGE), the text has
                 a control token (E_PLACEHOLDER), the pictures alone (E_IMAGE_TOKENS) or all of the prompt
                 (E_TEXT_TOO_LONG) have more than `max_prompt_tokens`, or the prompt leaves no room for an answer in
                 the model's context (E_CONTEXT).
         """
-        frame = self._frame(len(item.images))
+        frame = self._frame(len(item.images), item.system is not None)
         check_count(len(item.images), self._places(frame, len(item.images)))
         images = decode_all(item.images, self.decoder)
+        above = self._above(frame, item.system)
         front, pictures = self._front(frame, images)
-        body = self._user_text.encode(frame.around(item.text), opens=not frame.head)
-        prompt = ChatPrompt(front + body + self._trusted(frame.rest), pictures)
+        body = self._user_text.encode(frame.around(item.text, item.system), opens=not frame.head)
+        prompt = ChatPrompt(above + front + body + self._trusted(frame.rest), pictures)
         self._check(prompt.ids, front)
         return prompt
 
@@ -145,23 +148,50 @@ class ChatBackbone:
     def _openings(self) -> list[ChatFrame]:
         return [self._frame(0), self._frame(1)]
 
-    def _frame(self, images: int) -> ChatFrame:
-        if images not in self._frames:
-            self._frames[images] = chat_frame(lambda text: self._render(text, images), self._user_text)
-        return self._frames[images]
+    def _frame(self, images: int, system: bool = False) -> ChatFrame:
+        if (images, system) not in self._frames:
+            self._frames[images, system] = self._system_frame(images) if system else self._plain_frame(images)
+        return self._frames[images, system]
 
-    def _render(self, text: str, images: int) -> str:
+    def _plain_frame(self, images: int) -> ChatFrame:
+        return chat_frame(lambda text: self._render(text, images), self._user_text)
+
+    def _system_frame(self, images: int) -> ChatFrame:
+        try:
+            return system_frame(lambda system, text: self._render(text, images, system), self._user_text)
+        except (ValueError, TemplateError) as error:
+            raise BadItem(
+                "E_SYSTEM_MESSAGE",
+                f"the model's chat template has no place for a system message ({error!s:.80}): put it into the "
+                "user's text",
+                "system",
+            ) from None
+
+    def _render(self, text: str, images: int, system: str | None = None) -> str:
         content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
-        turns = [{"role": "user", "content": content}]
+        turns: list[Any] = [{"role": "user", "content": content}]
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)  # type: ignore[no-any-return]
 
+    def _above(self, frame: ChatFrame, system: str | None) -> list[int]:
+        """Ids of everything up to the turn that begins with `frame.head`; nothing without a system message."""
+        if frame.above is None or system is None:
+            return []
+        start = self._trusted(frame.start, add_special_tokens=self._adds_start(frame.start))
+        return start + self._user_text.encode(frame.above.around(system), opens=not frame.start)
+
+    def _adds_start(self, opening: str) -> bool:
+        """Whether the tokenizer has to begin the prompt, because the template does not."""
+        return not opening.startswith(self.tokenizer.bos_token or "\0")
+
     def _front(self, frame: ChatFrame, images: Sequence[Image]) -> tuple[list[int], Mapping[str, Tensor]]:
-        """Ids and picture tensors of everything up to the user's turn."""
-        opened = frame.head.startswith(self.tokenizer.bos_token or "\0")
+        """Ids and picture tensors of the trusted text before the user's piece, which holds the pictures' places."""
+        adds = frame.above is None and self._adds_start(frame.head)
         if not images:
-            return self._trusted(frame.head, add_special_tokens=not opened), {}
+            return self._trusted(frame.head, add_special_tokens=adds), {}
         encoded = self.processor(
-            text=[frame.head], images=[list(images)], return_tensors="pt", add_special_tokens=not opened
+            text=[frame.head], images=[list(images)], return_tensors="pt", add_special_tokens=adds
         )
         pictures = {name: torch.as_tensor(value) for name, value in encoded.items() if name not in _OF_TOKENS}
         return encoded["input_ids"][0].tolist(), pictures

@@ -52,8 +52,9 @@ class TextDecoder(ChatBackbone):
     def _openings(self) -> list[ChatFrame]:
         return [self._frame(0)]
 
-    def _render(self, text: str, images: int) -> str:
-        turns = [{"role": "user", "content": text}]
+    def _render(self, text: str, images: int, system: str | None = None) -> str:
+        turns = [] if system is None else [{"role": "system", "content": system}]
+        turns.append({"role": "user", "content": text})
         return self.tokenizer.apply_chat_template(  # type: ignore[no-any-return]
             turns, add_generation_prompt=True, tokenize=False, date_string=_DATE
         )

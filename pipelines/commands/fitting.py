@@ -27,9 +27,7 @@ from pipelines.progress import told
 
 def calibrate(
     manifest: Manifest,
-    out: Annotated[
-        str | None, typer.Option(help="where the bundle is written: a folder or an s3:// address")
-    ] = None,
+    out: Annotated[str | None, typer.Option(help="where the bundle is written: a folder or an s3:// address")] = None,
     registry: Annotated[
         str | None, typer.Option(help="also publish it as a candidate in this registry, with a locked holdout")
     ] = None,

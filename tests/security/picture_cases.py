@@ -1,5 +1,8 @@
 """Bad pictures, kinds 27 to 51; all but those about files are decoded as a worker does, in a process of their own."""
 
+import base64
+import hashlib
+import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +18,7 @@ from autosteer_core.pictures import LIMITS
 from infra.manifest_files import LocalFiles
 from tests.pictures import chunk, encoded, header, header_only_png, noisy, png, raw_png, turned
 from tests.security.case import Case, Level, Outcome, refused
+from tests.security.manifest_cases import read as read_manifest
 from workers.decoder_process import DecoderProcess
 
 
@@ -37,6 +41,17 @@ def show_two_where_one_fits(images: Sequence[bytes]) -> Outcome:
 def read_from(folder: Path) -> Outcome:
     """An image that a row names and that is not there."""
     return refused(lambda: LocalFiles(folder, ["items.jsonl"]).image("gone.png"), Level.ROW)
+
+
+def _hashed_row(folder: Path, random: Random) -> Path:
+    """A picture that changed after its hash was taken, and decodes."""
+    whole = _flat(random, "JPEG")
+    row = {
+        "id": "a", "image": base64.b64encode(_flipped(whole, 900)).decode(),
+        "image_sha256": hashlib.sha256(whole).hexdigest(),
+    }  # fmt: skip
+    (file := folder / "items.jsonl").write_text(json.dumps(row))
+    return file
 
 
 def _case(number: int, name: str, data: Callable[[Random], bytes], code: str = "") -> Case:
@@ -151,6 +166,7 @@ CASES: list[Case] = [
     ),
     _case(33, "jpeg-without-tables", _fixed(b"\xff\xd8\xff\xda\0\2ab\xff\xd9"), "E_IMAGE_CORRUPT"),
     _case(34, "flipped-bit-in-a-jpeg", lambda random: _flipped(_flat(random, "JPEG"), 900)),
+    Case(34, "flipped-bit-and-a-hash", _hashed_row, read_manifest, Level.ROW, "E_IMAGE_SHA256", "image_sha256"),
     _case(35, "no-pixels", _fixed(raw_png(header(0, 0), b"")), "E_IMAGE_DIMENSIONS"),
     _case(35, "no-width", _fixed(raw_png(header(0, 9), b"")), "E_IMAGE_DIMENSIONS"),
     _case(35, "jpeg-without-height", _fixed(_huge_jpeg(16, 0)), "E_IMAGE_DIMENSIONS"),

@@ -26,10 +26,11 @@ def control_ids(chat: ChatBackbone) -> set[int]:
     }
 
 
-def count(chat: ChatBackbone, text: str, pictures: int) -> Counter[int]:
+def count(chat: ChatBackbone, text: str, pictures: int, system: str | None = None) -> Counter[int]:
     """How often each control id stands in the whole prompt."""
     control = control_ids(chat)
-    return Counter(each for each in chat.encode(Item("a", text, PICTURES[:pictures])).ids if each in control)
+    item = Item("a", text, PICTURES[:pictures], system=system)
+    return Counter(each for each in chat.encode(item).ids if each in control)
 
 
 def texts(chat: ChatBackbone) -> list[str]:
@@ -56,6 +57,19 @@ def test_a_prompt_holds_the_control_ids_of_its_template_and_its_pictures_only(
     report(f"control tokens, {name}", f"{len(texts(chat)) * len(shown):,} prompts, {len(wrong)} with one too many")
     assert not wrong
     assert [each[chat.image_token_id] > 0 for each in wanted] == [pictures > 0 for pictures in shown]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_message_makes_none_either(name: str, report: Callable[[str, object], None]) -> None:
+    chat = backbone(name)
+    wanted = count(chat, HARMLESS, 0, HARMLESS)
+
+    wrong = [text for text in texts(chat) if count(chat, HARMLESS, 0, text) != wanted]
+
+    report(
+        f"control tokens in system messages, {name}", f"{len(texts(chat)):,} prompts, {len(wrong)} with one too many"
+    )
+    assert not wrong
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -47,9 +47,10 @@ def test_a_line_becomes_an_item_with_all_that_is_known_of_it(path: Path) -> None
         "group": 1,
         "pair": "p",
         "source": "s",
+        "system": "be brief",
     }
     annotation = Annotation(Label.BENIGN, "1", "p", "s")
-    assert read(write(path, row)) == [Item("a", "hi", (PNG,), 0, annotation)]
+    assert read(write(path, row)) == [Item("a", "hi", (PNG,), 0, annotation, system="be brief")]
 
 
 @pytest.mark.parametrize("image", [BASE64, f"data:image/png;base64,{BASE64}", "pictures/1.png", "./pictures/1.png"])

@@ -75,17 +75,28 @@ ANSWER = {"role": "assistant", "content": "Hi."}
 QUESTION = {"role": "user", "content": "hello"}
 
 
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize(
+    "content", ["Be brief.", [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]]
+)
+def test_a_system_message_stays_apart_from_the_users_text(tmp_path: Path, role: str, content: Any) -> None:
+    (item,) = read(tmp_path, request({"messages": [{"role": role, "content": content}, QUESTION]}))
+    assert (item.flaw, item.system, item.text) == (None, "Be brief.", "hello")
+
+
 @pytest.mark.parametrize(
     ("wrong", "code", "message"),
     [
-        (request({"messages": [SYSTEM, QUESTION]}), "E_SYSTEM_MESSAGE", "put it into the user's text"),
-        (request({"messages": [SYSTEM | {"role": "developer"}, QUESTION]}), "E_SYSTEM_MESSAGE", "no place"),
+        (request({"messages": [SYSTEM, SYSTEM, QUESTION]}), "E_MULTI_TURN", "3 turns"),
+        (request({"messages": [QUESTION, SYSTEM]}), "E_MULTI_TURN", "2 turns"),
+        (request({"messages": [SYSTEM | {"content": [DATA]}, QUESTION]}), "E_CONTENT_UNSUPPORTED", "has a picture"),
+        (request({"messages": [SYSTEM | {"name": "Bo"}, QUESTION]}), "E_REQUEST_UNSUPPORTED", "name of a speaker"),
         (request({"messages": [QUESTION, ANSWER, QUESTION]}), "E_MULTI_TURN", "3 turns"),
         (request({"messages": [ANSWER]}), "E_MULTI_TURN", "1 turns"),
         (request(user([HELLO, DATA, HELLO])), "E_INTERLEAVED", "order would be lost"),
         (request(user([{"type": "input_audio", "input_audio": {}}])), "E_CONTENT_UNSUPPORTED", "input_audio"),
         (request(user(["hello"])), "E_CONTENT_UNSUPPORTED", "text and image_url are served"),
-        (request({"messages": [QUESTION | {"name": "Ann"}]}), "E_REQUEST_UNSUPPORTED", "name of a user"),
+        (request({"messages": [QUESTION | {"name": "Ann"}]}), "E_REQUEST_UNSUPPORTED", "name of a speaker"),
         (request(user("hello") | {"tools": [{"type": "function"}]}), "E_REQUEST_UNSUPPORTED", "body has 'tools'"),
         (request(user("hello") | {"n": 2}), "E_REQUEST_UNSUPPORTED", "body has 'n'"),
         (request(user("hello") | {"stop": ["."]}), "E_REQUEST_UNSUPPORTED", "body has 'stop'"),

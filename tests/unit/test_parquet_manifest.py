@@ -45,10 +45,10 @@ def path(tmp_path: Path) -> Path:
 def test_a_row_becomes_an_item_with_all_that_is_known_of_it(path: Path) -> None:
     columns = {
         "id": ["a"], "text": ["what is this?"], "image": [PNG],
-        "label": ["harmful"], "group": ["g"], "pair": ["p"], "source": ["s"],
+        "label": ["harmful"], "group": ["g"], "pair": ["p"], "source": ["s"], "system": ["be brief"],
     }  # fmt: skip
     annotation = Annotation(Label.HARMFUL, "g", "p", "s")
-    assert read(write(path, columns)) == [Item("a", "what is this?", (PNG,), 0, annotation)]
+    assert read(write(path, columns)) == [Item("a", "what is this?", (PNG,), 0, annotation, system="be brief")]
 
 
 def test_text_alone_and_images_alone_are_enough(path: Path) -> None:

@@ -29,6 +29,7 @@ def manifest(tmp_path: Path) -> str:
             "image": pa.array(pictures, pa.binary()),
             "label": ["harmful", "benign"] * (ROWS // 2),
             "group": ["g"] * ROWS,
+            "system": [None, "Be brief."] * (ROWS // 2),
         }
     )
     pq.write_table(table, tmp_path / "m.parquet", row_group_size=16)
@@ -48,6 +49,7 @@ def test_what_is_read_in_the_process_is_what_is_read_here(manifest: str) -> None
     read = list(there.items(part(3, 37)))
     assert read == list(here.items(part(3, 37)))
     assert read[2].flaw is not None and read[0].images and isinstance(read[0], Item)
+    assert [item.system for item in read[:2]] == ["Be brief.", None]
 
 
 def test_what_refuses_a_manifest_there_is_raised_here_with_its_code(tmp_path: Path) -> None:

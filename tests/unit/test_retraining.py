@@ -9,6 +9,7 @@ import torch
 from autosteer_core.bundle import Bundle, to_files
 from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import UserMistake
+from autosteer_core.golden_rows import check_golden
 from autosteer_core.guarantee import Bounds, Guarantee
 from autosteer_core.material import Material, Origin, Use
 from autosteer_core.material_uses import apart_from, assigned
@@ -48,7 +49,7 @@ def test_the_next_bundle_tells_what_the_parent_could_not_and_keeps_what_concerns
     assert child.guarantee.bound <= 0.2
     assert child.head is parent.head
     assert (child.sites, child.refusal, child.gate_action) == (parent.sites, parent.refusal, parent.gate_action)
-    from_files(to_files(child))
+    check_golden(from_files(to_files(child)))
 
 
 def test_the_card_names_parent_snapshot_seed_and_sizes_and_nothing_of_the_old_probe() -> None:
@@ -62,7 +63,7 @@ def test_the_card_names_parent_snapshot_seed_and_sizes_and_nothing_of_the_old_pr
         "seed": 7,
         "rows": {"train": 700, "validation": 100, "threshold": 200},
     }
-    assert "golden" not in report
+    assert report["golden"] != parent.report["golden"]
     assert report["layer_choice"] == parent.report["layer_choice"]
 
 
