@@ -1,10 +1,11 @@
 """What probes read of the rows of a part, as Parquet bytes beside the verdicts: one row an item that was read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autosteer_core.errors import UserMistake
@@ -92,6 +93,13 @@ def contents_from_parquet(data: bytes) -> list[tuple[str, bytes]]:
     with opened_parquet(BytesIO(data), "a file of activations") as file:
         columns = file.read(columns=["item_id", "content"]).to_pydict()
     return list(zip(columns["item_id"], columns["content"], strict=True))
+
+
+def without_rows(data: bytes, rows: Collection[int]) -> bytes | None:
+    """The file with all other rows; None where none is left."""
+    table = table_of(data)
+    left = table.filter(pc.invert(pc.is_in(table.column("row"), pa.array(sorted(rows), pa.int64()))))
+    return written(left) if left.num_rows else None
 
 
 def origin_of(data: bytes) -> dict[str, str]:

@@ -9,7 +9,9 @@ from rich.text import Text
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
 from autosteer_core.visible_text import one_line
-from pipelines.commands import audit_log, data_sets, fitting, labels, moderation, registry, showing, trust, upkeep
+from pipelines.commands import (
+    audit_log, data_sets, fitting, labels, moderation, registry, replay, showing, trust, upkeep,
+)
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
 from pipelines.versions import require_versions
 from workers.ray_access import prepare
@@ -21,6 +23,7 @@ for command in (
     upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
     labels.flags, labels.review,
     registry.publish, registry.bundles, registry.shadow, registry.canary, registry.promote, registry.rollback,
+    replay.replay, replay.recall, replay.erase,
     data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)

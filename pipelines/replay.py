@@ -24,7 +24,7 @@ from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import read_record
 from infra.open_store import open_store
 from pipelines.audit_heads import log_deed
-from pipelines.following import require_following
+from pipelines.pinned_runs import require_following
 from pipelines.redo_rows import redo_rows
 from pipelines.reread_part import Reread, reread
 

@@ -81,6 +81,8 @@ def check_attempt(lost: str, rows: Sequence[Row], winner: Mapping[int, Row]) -> 
 def _alike(row: Row, other: Row | None) -> bool:
     if other is None or _BAD & {row["action"], other["action"]}:
         return True  # memory, a person's retry, or a death in between may tell them apart
+    if row["bundle_id"] != other["bundle_id"]:
+        return True  # a part that is claimed again may be of another bundle, and a recalled one is
     return bool(row["action"] == other["action"])
 
 

@@ -1,11 +1,14 @@
 """What a run has done so far, read from its output folder only: works while it runs and after it died."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from autosteer_core.commit import is_sealed
-from autosteer_core.records import read_records
+from autosteer_core.erasures import activations_now, erasures
+from autosteer_core.ports import BlobStore
+from autosteer_core.records import CommitRecord, Stored, read_records
 from autosteer_core.run import read_record
 from infra.open_store import open_store
 from pipelines.queue_files import known_queue
@@ -35,10 +38,19 @@ def run_status(out: str, server: str | None = None) -> dict[str, Any]:
         "rows_done": done,
         "parts_committed": len(commits),
         "actions": dict(sorted(actions.items())),
-        "activation_bytes": sum(commit.activations.bytes for commit in commits if commit.activations),
+        "activation_bytes": sum(stored.bytes for stored in _activations(store, commits)),
         "state": "finished" if sealed else "unfinished",
         **_queue(out, record["run_id"], server, sealed=sealed),
     }
+
+
+def _activations(store: BlobStore, commits: Sequence[CommitRecord]) -> Iterator[Stored]:
+    """Files of what is kept now: of a part without them, or whose rows were all erased, there is none."""
+    erased = {erasure.part_id: erasure for erasure in erasures(store)}
+    for commit in commits:
+        stored = activations_now(commit, erased.get(commit.part_id))
+        if stored:
+            yield stored
 
 
 def _queue(out: str, run_id: str, server: str | None, *, sealed: bool) -> dict[str, Any]:

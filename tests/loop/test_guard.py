@@ -34,7 +34,7 @@ def fewest_hits(limit: float) -> np.ndarray:
 
 
 def test_false_alarms_of_runs_at_every_limit_are_no_more_than_the_level(report: Report) -> None:
-    """Every measure as bad as it may be, looked at after each of 5,000 rows; and a control that has no such promise."""
+    """Every measure as bad as it may be, looked at after each of 5,000 rows; the control has no such promise."""
     seen = np.arange(1, ROWS + 1)
     alarmed, fixed = np.zeros(RUNS, np.bool_), np.zeros(RUNS, np.bool_)
     for number, limit in enumerate((LIMITS.opened, LIMITS.closed, LIMITS.failed)):

@@ -8,36 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosteer_core.bundle import Bundle
 from autosteer_core.errors import UserMistake
-from autosteer_core.guarantee import Guarantee
 from autosteer_core.kept_activations import kept
-from autosteer_core.probe import Probe
-from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.replay import rescore
-from autosteer_core.values import Action, Fingerprint, Item, Modality, Pooling, Site, Verdict
+from autosteer_core.values import Action, Item, Modality, Verdict
 from infra.activation_files import activations_from_parquet, activations_to_parquet
 from infra.activation_table import activation_table, activation_tables, taken
+from tests.kept_run import WIDTH, bundle
 
 ORIGIN = {"model_fingerprint": "m" * 64, "sites": "2 last, 3 mean"}
-WIDTH = 24
-
-
-def bundle(seed: int = 0, scale: float = 1.0) -> Bundle:
-    generator = torch.Generator().manual_seed(seed)
-
-    def random(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    probe = Probe(
-        random(WIDTH), scale * (random(WIDTH).abs() + 0.5), random(8, WIDTH), random(8), random(8), random(1)[0],
-        torch.tensor(2.0),
-    )  # fmt: skip
-    guarantee = Guarantee(0.5, 0.1, 0.05, 60, 0, 0.05, 60, 3, 0.13)
-    slices = {Modality.IMAGE: replace(guarantee, threshold=0.2)}
-    head = RefusalHead(random(12, 4), random(12, 4), epsilon=0.1)
-    sites = (Site(2, Pooling.LAST), Site(3, Pooling.MEAN))
-    return Bundle(Fingerprint("m" * 64), sites, probe, head, guarantee, "No.", "steer", {}, slices)
 
 
 def stored(count: int, seed: int = 0) -> tuple[bytes, torch.Tensor]:
