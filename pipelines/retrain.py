@@ -18,13 +18,14 @@ from autosteer_core.errors import UserMistake
 from autosteer_core.material import Material, Origin, require_origin
 from autosteer_core.material_uses import apart_from, assigned
 from autosteer_core.ports import BlobStore
-from autosteer_core.registry import Published, Registry, Stage, State
+from autosteer_core.registry import MOST_REASON, Published, Registry, Stage, State
 from autosteer_core.retraining import RetrainOptions, retrain
 from autosteer_core.values import BundleId
 from pipelines.materials import Kept, keep, kept_material, metrics_of
 from pipelines.retrain_lease import LEASE_SECONDS, alone, refuse_second
 
 Say = Callable[[str], None]
+_ROOM = 20  # letters for how many reasons more there are
 
 
 class Outcome(StrEnum):
@@ -189,7 +190,7 @@ def _published(
 ) -> Retrained:
     if reasons:
         # Before it is published: at no moment can a bundle be promoted that did not pass.
-        registry.refuse(made.bundle_id, reasons, request.who)
+        registry.refuse(made.bundle_id, _short(reasons), request.who)
     about = Published(
         parent=plan.parent.bundle_id,
         material=snapshot.sha256,
@@ -205,6 +206,14 @@ def _published(
     why = f"all gates passed, made from {plan.new_labels} new labels"
     registry.promote(bundle_id, why, request.who, expected=plan.state.number)
     return _told(plan, Outcome.PROMOTED, bundle_id, snapshot)
+
+
+def _short(reasons: tuple[str, ...]) -> list[str]:
+    """As many of them, whole, as an entry of the log has room for."""
+    lengths = np.cumsum([len(reason) + len("; ") for reason in reasons])
+    kept = int((lengths <= MOST_REASON - _ROOM).sum())
+    left = [f"and {len(reasons) - kept} more"] if kept < len(reasons) else []
+    return [*reasons[:kept], *left]
 
 
 def _told(

@@ -11,7 +11,7 @@ from autosteer_core.material import Material, Origin, Use
 from autosteer_core.operating_point import Bound
 from autosteer_core.ports import BlobStore
 from autosteer_core.probe_fitting import ProbeOptions
-from autosteer_core.registry import Published
+from autosteer_core.registry import Published, Registry
 from autosteer_core.retraining import RetrainOptions, retrain
 from autosteer_core.values import BundleId
 from pipelines.materials import keep
@@ -30,12 +30,12 @@ def new_rows(rows: int = 40, seed: int = 1) -> Material:
     return replace(tiny_material(rows, seed=seed), use_N=np.full(rows, Use.NONE.value))
 
 
-def serving(store: BlobStore) -> BundleId:
+def serving(store: BlobStore, opened: Registry | None = None, held_rows: int = 60) -> BundleId:
     """What `calibrate --registry` and `promote` leave behind."""
     rows = tiny_material(300)
-    held = replace(tiny_material(60, seed=99), use_N=np.full(60, Use.HOLDOUT.value))
+    held = replace(tiny_material(held_rows, seed=99), use_N=np.full(held_rows, Use.HOLDOUT.value))
     fitted, holdout = keep(store, rows), keep(store, held)
-    opened = registry(store)
+    opened = opened or registry(store)
     opened.tell(Deed.HOLDOUT_LOCKED, {"holdout": holdout.sha256})
     made = retrain(parent_of(), rows, OPTIONS)
     bundle_id = opened.publish(to_files(made), Published(material=fitted.sha256, holdout=holdout.sha256))

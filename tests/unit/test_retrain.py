@@ -71,6 +71,17 @@ def test_a_refused_candidate_is_kept_with_every_reason_and_can_never_serve(store
         registry(store).promote(done.bundle_id, "all the same", "a@b")
 
 
+def test_very_many_reasons_are_all_told_and_as_many_logged_as_an_entry_has_room_for(store: FolderStore) -> None:
+    serving(store)
+    reasons = tuple(f"E_GATE_SLICE: {number} {'x' * 300}" for number in range(12))
+
+    done = retrained(store, learning(new_rows(), reasons))
+
+    assert done.reasons == reasons
+    logged = next(move.reason for move in registry(store).state().moves() if move.deed == Deed.BUNDLE_REFUSED)
+    assert logged.count("E_GATE_SLICE") == 6 and logged.endswith("; and 6 more")
+
+
 def test_without_a_sign_off_a_candidate_that_passes_serves_at_once(store: FolderStore) -> None:
     serving(store)
 
