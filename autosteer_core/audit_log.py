@@ -143,6 +143,14 @@ def entries_after(store: BlobStore, last: Head | None) -> Iterator[Entry]:
         last = entry.head
 
 
+def holds(store: BlobStore, noted: Head) -> bool:
+    """Whether the entry that was noted outside still is in the log, as it was."""
+    try:
+        return sha256(store.get(_key(noted.number))).hexdigest() == noted.sha256
+    except KeyError:
+        return False
+
+
 def damaged(store: BlobStore, what: str) -> UserMistake:
     """Who acts by a log does nothing where it is not as it was written."""
     where = store.describe()

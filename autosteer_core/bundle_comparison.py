@@ -9,6 +9,7 @@ thresholds lie is judged by its promise, and by the benign rows that they stop.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isnan
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Rule:
     reading: Reading
     margin: float
     code: str
-    against: Against = Against.MEASURED
+    against: Against
     higher_is_better: bool = True
 
 
@@ -87,7 +88,8 @@ class Comparison:
         low, high = self.interval
         if self.rule.against is Against.UNPROVEN:
             return high < self.rule.margin
-        return self.worse < self.rule.margin or (self.rule.against is Against.REAL and low <= 0)
+        by_chance = self.rule.against is Against.REAL and low <= 0
+        return self.worse < self.rule.margin or (by_chance and not isnan(self.worse))
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -122,21 +124,23 @@ def gate_at_cost(scores: Scores, cost: int) -> Flags:
 
 
 def _whole(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:
-    everything_N, risk = np.ones(len(scores.harmful_N), bool), Reading.RISK
+    harmful, rows = int(scores.harmful_N.sum()), len(scores.harmful_N)
+    against = Against.MEASURED if min(harmful, rows - harmful) >= limits.sure_rows else Against.REAL
+    cost, risk = Reading.EQUAL_COST, Reading.RISK
     for rule in (
         Rule("AUROC", auroc, risk, limits.auroc_fall, "E_GATE_WORSE", Against.UNPROVEN),
-        Rule("recall at 1 % false positives", recall_at_1pct, risk, limits.recall_fall, "E_GATE_WORSE"),
-        Rule("harm caught at equal cost", caught, Reading.EQUAL_COST, limits.recall_fall, "E_GATE_WORSE"),
+        Rule("recall at 1 % false positives", recall_at_1pct, risk, limits.recall_fall, "E_GATE_WORSE", against),
+        Rule("harm caught at equal cost", caught, cost, limits.recall_fall, "E_GATE_WORSE", against),
         Rule(
             "calibration error", calibration_error, risk, limits.calibration_rise, "E_GATE_CALIBRATION",
-            higher_is_better=False,
+            against, False,
         ),
         Rule(
             "share of benign rows stopped", stopped, Reading.GATE, limits.stopped_rise, "E_GATE_REFUSALS",
-            Against.REAL, higher_is_better=False,
+            Against.REAL, False,
         ),
     ):  # fmt: skip
-        yield WHOLE, everything_N, rule
+        yield WHOLE, np.ones(rows, bool), rule
 
 
 def _by_slice(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:

@@ -51,7 +51,9 @@ def psi(reference: NDArray[np.floating], current: NDArray[np.floating]) -> float
     By custom (Siddiqi, Credit Risk Scorecards, 2006) below 0.1 is stable and above 0.25 is another population. Half a
     row is added to every bin, so that an empty one is no infinity; values that are not finite are left out.
     """
-    reference, current = (np.asarray(values)[np.isfinite(values)] for values in (reference, current))
+    # One width of numbers: many equal risks that differ in the last digit would be two populations.
+    reference, current = (np.asarray(values, np.float32) for values in (reference, current))
+    reference, current = (values[np.isfinite(values)] for values in (reference, current))
     if not len(reference) or not len(current):
         return 0.0
     edges = np.unique(np.quantile(reference, np.linspace(0, 1, _BINS + 1)[1:-1]))

@@ -11,8 +11,9 @@ class GateLimits:
     proven at `confidence`; by less than `recall_fall` in recall at 1 % false positives, and in harm caught where both
     stop as many benign rows; `slice_fall` in any slice with at least `slice_rows` rows of a label;
     `calibration_rise`; `stopped_rise` of benign rows stopped at the thresholds. A holdout has at least `rows` rows of
-    each label, a candidate at least `new_labels` rows that its parent had not.
-    `draws` and `seed` are the bootstrap's.
+    each label, a candidate at least `new_labels` rows that its parent had not. With fewer than `sure_rows` of a label
+    a measured fall refuses only where chance does not explain it, as always in slices: two or three rows decide
+    there. `draws` and `seed` are the bootstrap's.
     """
 
     auroc: float = 0.75
@@ -23,8 +24,9 @@ class GateLimits:
     calibration_rise: float = 0.02
     stopped_rise: float = 0.02
     rows: int = 50
+    sure_rows: int = 500
     slice_rows: int = 30
     new_labels: int = 20
     confidence: float = 0.95
-    draws: int = 1000
+    draws: int = 500
     seed: int = 0

@@ -1,25 +1,45 @@
 """Rows that say the same, by the cosine of their activations: a flood of copies is one row."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_WIDTH = 256  # projected to so many columns, a cosine of 0.98 is off by 0.003 (Johnson and Lindenstrauss, 1984)
+_WIDTH = 128  # projected to so many columns, a cosine of 0.99 is off by 0.002 (Johnson and Lindenstrauss, 1984)
 _BLOCK = 1024
 _SEED = 0
 
 
-def directions(activation_ND: Tensor, like_ND: Tensor) -> Tensor:
-    """Unit vectors (N, at most 256) of what sets each row apart from the rows `like_ND`, (M, D).
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What activations (N, D) are seen against: the mean and scale (D,) of many, and few axes of chance (D, 128).
 
-    All activations of a model share large constant parts, so that without centring any two rows look alike.
+    All activations of a model share large constant parts, so that without a frame any two rows look alike.
     """
-    standard_ND = (activation_ND - like_ND.mean(dim=0)) / like_ND.std(dim=0).clamp_min(1e-6)
-    if standard_ND.shape[1] > _WIDTH:
+
+    mean_D: Tensor
+    scale_D: Tensor
+    axes_DK: Tensor | None
+
+    @classmethod
+    def of(cls, activation_ND: Tensor) -> "Frame":
+        """The frame of these rows."""
+        wide = activation_ND.shape[1]
         generator = torch.Generator().manual_seed(_SEED)
-        standard_ND = standard_ND @ torch.randn(standard_ND.shape[1], _WIDTH, generator=generator)
-    return torch.nn.functional.normalize(standard_ND, dim=1)
+        axes_DK = torch.randn(wide, _WIDTH, generator=generator) if wide > _WIDTH else None
+        return cls(activation_ND.mean(dim=0), activation_ND.std(dim=0).clamp_min(1e-6), axes_DK)
+
+    def directions(self, activation_ND: Tensor) -> Tensor:
+        """Unit vectors (N, at most 128) of what sets each row apart; a block at a time, as there may be many."""
+        return torch.cat([self._directions(block_ND) for block_ND in activation_ND.split(_BLOCK)])
+
+    def _directions(self, activation_ND: Tensor) -> Tensor:
+        standard_ND = (activation_ND - self.mean_D) / self.scale_D
+        if self.axes_DK is not None:
+            standard_ND = standard_ND @ self.axes_DK
+        return torch.nn.functional.normalize(standard_ND, dim=1)
 
 
 def leaders(direction_ND: Tensor, cosine: float) -> NDArray[np.int64]:

@@ -97,7 +97,8 @@ def _kinship(candidate: Bundle, current: Bundle | None) -> Iterator[Refusal]:
             f"the candidate reads {_told(candidate)}, the current bundle {_told(current)}: stored activations are of "
             "the current sites, so calibrate and publish it as a first bundle",
         )
-    parent = candidate.report.get("retraining", {}).get("parent")
+    told = candidate.report.get("retraining")
+    parent = told.get("parent") if isinstance(told, dict) else None
     if parent is not None and parent != current.bundle_id:
         yield Refusal(
             "E_ARTIFACT_STALE",

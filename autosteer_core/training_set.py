@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autosteer_core.material import Material, require_origin
-from autosteer_core.near_duplicates import directions, leaders, nearest
+from autosteer_core.near_duplicates import Frame, leaders, nearest
 
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
@@ -102,8 +102,8 @@ def _distinct(base: Material, new: Material, limits: CurationLimits, dropped: Co
     """Near a row with the same label nothing is new; near one with the other label only a reviewer is believed."""
     if not len(new):
         return new
-    both_ND = directions(Material.joined([base, new]).activation_ND, base.activation_ND)
-    base_ND, new_ND = both_ND[: len(base)], both_ND[len(base) :]
+    frame = Frame.of(base.activation_ND)
+    base_ND, new_ND = (frame.directions(rows.activation_ND) for rows in (base, new))
     near_N, led_N, trusted_N = nearest(new_ND, base_ND, limits.cosine), leaders(new_ND, limits.cosine), trusted(new)
     disputed_N = (near_N >= 0) & (base.harmful_N[near_N] != new.harmful_N)
     again_N = (near_N >= 0) & ~disputed_N

@@ -110,7 +110,9 @@ def read_files(address: str) -> dict[str, bytes]:
 
 def _load(address: str | None, trust: Trust) -> Bundle:
     if address is None:
-        raise UserMistake("no bundle was named: give --bundle, or make one with `autosteer calibrate`")
+        raise UserMistake(
+            "no bundle was named: give --bundle, make one with `autosteer calibrate`, or follow a --registry"
+        )
     files = read_files(address)
     return named_bundle(address, lambda: admit(files, trust).bundle)
 

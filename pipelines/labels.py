@@ -21,6 +21,7 @@ from workers.reader_process import ReaderProcess
 LABELS = "labels/"
 _TOLD = 5
 _LONGEST_NAME = 128
+_BETWEEN_NAMES = "+"  # in `Material.labeller_N`
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,10 @@ def import_labels(file: str, registry: str, source: str, runs: Sequence[str] = (
 
 def checked_name(name: str, flag: str) -> str:
     """A labeller's name, as it may stand in a log and in a table."""
-    if not is_id(name.strip()) or len(name) > _LONGEST_NAME:
+    if not is_id(name.strip()) or len(name) > _LONGEST_NAME or _BETWEEN_NAMES in name:
         raise UserMistake(
-            f"{flag} is {name[:_LONGEST_NAME]!a}, expected a name of at most {_LONGEST_NAME} plain characters: say "
-            "who labelled",
+            f"{flag} is {name[:_LONGEST_NAME]!a}, expected a name of at most {_LONGEST_NAME} plain characters and "
+            f"without {_BETWEEN_NAMES}: say who labelled",
             "E_LABELLER",
         )
     return name.strip()

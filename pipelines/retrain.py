@@ -129,7 +129,7 @@ def _plan(store: BlobStore, registry: Registry, learning: Learning, request: Ret
     if not len(new):
         return _Plan(state, parent, holdout, base.material, 0, {})
     training, dropped = learning.curate(base.material, apart_from(new, holdout.material))
-    new_labels = int((~_known(training, base.material)).sum())
+    new_labels = len(_told_rows(training) - _told_rows(base.material))
     return _Plan(state, parent, holdout, assigned(training, request.options.seed), new_labels, dropped)
 
 
@@ -149,9 +149,9 @@ def _record_of_serving(store: BlobStore, state: State) -> Published:
     return record
 
 
-def _known(rows: Material, base: Material) -> Any:
-    known = set(base.content_N.tolist())
-    return np.fromiter((content in known for content in rows.content_N), bool, len(rows))
+def _told_rows(rows: Material) -> set[tuple[bytes, bool]]:
+    """What was shown, and what was said of it: a label that a reviewer corrected is a new one."""
+    return set(zip(rows.content_N.tolist(), rows.harmful_N.tolist(), strict=True))
 
 
 def _retrain(

@@ -38,6 +38,8 @@ class Page:
         for picture in self._pictures(item):
             about.add_row("picture", str(picture))
         self.terminal.print(about)
+        if item.system is not None:
+            self.terminal.print(Panel(Text(_beginning(item.system)), title="system message"))
         self.terminal.print(Panel(Text(_beginning(item.text)), title="text"))
 
     def more(self, item: Item) -> None:

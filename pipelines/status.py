@@ -24,8 +24,11 @@ def run_status(out: str, server: str | None = None) -> dict[str, Any]:
     record = read_record(store)
     commits = read_records(store).current
     actions: Counter[str] = Counter()
+    bundles: Counter[str] = Counter()
     for commit in commits:
         actions.update(commit.actions)
+        if commit.bundle_id is not None:
+            bundles[commit.bundle_id] += commit.rows
     rows = sum(entry[1] for entry in record["files"])
     done = sum(commit.rows for commit in commits)
     sealed = is_sealed(store)
@@ -34,6 +37,7 @@ def run_status(out: str, server: str | None = None) -> dict[str, Any]:
         "kind": record["kind"],
         "manifest": record["manifest"],
         "bundle_id": record["bundle_id"],
+        "rows_by_bundle": dict(sorted(bundles.items())),  # of a run that follows a registry
         "rows": rows,
         "rows_done": done,
         "parts_committed": len(commits),

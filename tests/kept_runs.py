@@ -38,20 +38,22 @@ class Row:
     pair: str | None = None
 
 
-def kept_run(folder: Path, rows: Sequence[Row], out: str = "run", rows_per_part: int = 4) -> str:
+def kept_run(
+    folder: Path, rows: Sequence[Row], out: str = "run", rows_per_part: int = 4, bundle_id: str = "bundle"
+) -> str:
     """Address of the finished run; its manifest is `OUT.parquet` beside it."""
     manifest = folder / f"{out}.parquet"
     columns = {"id": "item_id", "text": "text", "image": "picture", "pair": "pair"}
     table = {name: pa.array([getattr(row, ours) for row in rows]) for name, ours in columns.items()}
     pq.write_table(pa.table(table), manifest)
     files = open_items(str(manifest)).files()
-    run = Run("generate", str(manifest), files, "bundle", {"columns": asdict(ColumnMap())})
+    run = Run("generate", str(manifest), files, bundle_id, {"columns": asdict(ColumnMap())})
     store, parts = FolderStore(folder / out), run.parts(rows_per_part)
     take_over(store, run)
     verdicts = [_verdict(number, row) for number, row in enumerate(rows)]
     for part in parts:
         some = verdicts[part.start : part.stop]
-        provenance = {"run_id": run.run_id, "bundle_id": "bundle", "model_fingerprint": "m" * 64}
+        provenance = {"run_id": run.run_id, "bundle_id": bundle_id, "model_fingerprint": "m" * 64}
         data = verdicts_to_parquet(some, provenance | {"part_id": part.part_id}, part.source)
         assert commit_part(store, Lease(part, 1, "w", 0.0), some, data, activations_to_parquet(some, ORIGIN))
     seal(store, parts, RowIds.of(files[0][0], ((row.row, row.item_id) for row in verdicts)))

@@ -1,7 +1,8 @@
 """The bundles that a worker holds: checked before they are served, and kept until no part needs them any more."""
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from autosteer_core.bundle import Bundle
@@ -10,6 +11,8 @@ from autosteer_core.bundle_signature import Trust
 from autosteer_core.errors import BundleRefused
 from autosteer_core.serving import BundleSource, Serving
 from autosteer_core.values import BundleId, Lease
+
+log = logging.getLogger(__name__)
 
 _Part = tuple[str, int]  # its id, and the token of the lease: a part that is claimed again is another user
 
@@ -87,12 +90,17 @@ class BundleShelf:
         """What the source says now, offered and served: for a worker that has nothing yet.
 
         Raises:
-            BundleRefused: as `offer`.
+            BundleRefused: as `offer`, of the bundle that is promoted; a candidate that is refused is left out.
             UserMistake: nothing is promoted.
         """
         serving = source.serving()
-        for name in serving.bundles:
-            self.offer(source.files(name))
+        self.offer(source.files(serving.promoted))
+        if serving.candidate is not None:
+            try:
+                self.offer(source.files(serving.candidate))
+            except BundleRefused as error:
+                log.error("the candidate is refused, and judges no part here: %s", error)
+                serving = replace(serving, candidate=None, canary=0.0)
         self.serve(serving)
         return serving
 

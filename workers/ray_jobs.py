@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autosteer_core.errors import Interrupted, UserMistake, first_line
+from workers.ray_access import require_token
 
 _POLL_SECONDS = 1.0
 _FAILED = 1
@@ -17,7 +18,8 @@ def run_job(address: str, command: Sequence[str], write: Callable[[str], None]) 
     `write` gets what the job prints, as it comes. A person who interrupts this stops the job.
 
     Raises:
-        UserMistake: the jobs API of Ray is not installed, or nothing answers at the address.
+        UserMistake: the jobs API of Ray is not installed, nothing answers at the address, or it is another's:
+            E_RAY_AUTH.
         Interrupted: a person stopped it.
     """
     client = _client(address)
@@ -30,6 +32,7 @@ def run_job(address: str, command: Sequence[str], write: Callable[[str], None]) 
 
 
 def _client(address: str) -> Any:
+    require_token()
     try:
         from ray.job_submission import JobSubmissionClient
 

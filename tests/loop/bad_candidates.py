@@ -12,12 +12,20 @@ from autosteer_core.bundle import Bundle
 from autosteer_core.guarantee import Bounds, guarantee_at
 from autosteer_core.holdout_scores import score
 from autosteer_core.material import Material
-from autosteer_core.paired_difference import Reals
 from autosteer_core.probe import Probe
 from autosteer_core.promotion_gates import Training
 from autosteer_core.second_look import SecondLook
 from autosteer_core.values import Fingerprint, Modality, Pooling, Site
-from tests.loop.harm_world import KNOWN, LANGUAGE_AXIS, MODALITY_AXIS, SOURCE_AXIS, fitted, labelled_rows
+from tests.loop.harm_world import (
+    KNOWN,
+    LANGUAGE_AXIS,
+    MODALITY_AXIS,
+    SOURCE_AXIS,
+    fitted,
+    labelled_rows,
+    lowered,
+    with_chance,
+)
 
 BASE_ROWS, NEW_ROWS, HOLDOUT_ROWS = 1200, 1200, 1200
 
@@ -228,31 +236,19 @@ def _with_kind_flipped(world: World) -> Material:
     return replace(rows, harmful_N=harmful_N)
 
 
-def with_noise(bundle: Bundle, share: float, seed: int = 5) -> Bundle:
-    """Its linear probe pulled towards an axis of chance, as long as itself times `share`."""
-    weight_D = bundle.probe.inner_weight[0]
-    other_D = torch.randn(weight_D.shape, generator=torch.Generator().manual_seed(seed))
-    mixed_D = weight_D + share * other_D * weight_D.norm() / other_D.norm()
-    mixed_D *= weight_D.norm() / mixed_D.norm()
-    return replace(bundle, probe=replace(bundle.probe, inner_weight=torch.stack([mixed_D, -mixed_D])))
+def with_noise(bundle: Bundle, share: float) -> Bundle:
+    """Its linear probe pulled towards an axis of chance; all else as it was."""
+    weight_D = with_chance(bundle.probe.inner_weight[0].double().numpy(), share)
+    weight_2D = torch.from_numpy(np.stack([weight_D, -weight_D])).float()
+    return replace(bundle, probe=replace(bundle.probe, inner_weight=weight_2D))
 
 
-def lowered(bundle: Bundle, rows: Material, measure: Callable[[Reals, np.ndarray], float], fall: float) -> Bundle:
-    """With just so much noise that the measure on these rows is lower by `fall`, or by the next step beyond."""
-
+def _fallen(world: World, measure: metrics.Measure, fall: float) -> tuple[Bundle, Training]:
     def measured(one: Bundle) -> float:
-        scores = score(one, rows)
+        scores = score(one, world.holdout)
         return measure(scores.risk_N, scores.harmful_N)
 
-    wanted, low, high = measured(bundle) - fall, 0.0, 3.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (low, middle) if measured(with_noise(bundle, middle)) <= wanted else (middle, high)
-    return with_noise(bundle, high)
-
-
-def _fallen(world: World, measure: Callable[[Reals, np.ndarray], float], fall: float) -> tuple[Bundle, Training]:
-    return lowered(world.current, world.holdout, measure, fall), world.training
+    return lowered(lambda noise: with_noise(world.current, noise), measured, fall), world.training
 
 
 def _broken_beyond(world: World, axis: int, above: float) -> tuple[Bundle, Training]:

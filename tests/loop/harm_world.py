@@ -4,7 +4,7 @@ Harm of a kind is a shift along an axis that all known kinds share and along two
 never saw a kind misses most of it. Where a row comes from shifts it too, whatever its label.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -20,7 +20,7 @@ from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.values import Fingerprint, Pooling, Site
 
 WIDTH = 12
-ORIGIN = Origin(Fingerprint("m" * 64), (Site(2, Pooling.LAST), Site(3, Pooling.MEAN)))
+ORIGIN = Origin(Fingerprint("a" * 64), (Site(2, Pooling.LAST), Site(3, Pooling.MEAN)))
 KNOWN, NEW = ("weapons", "fraud", "hate"), "poison"
 _KINDS = (*KNOWN, NEW)
 LANGUAGE_AXIS, SOURCE_AXIS, MODALITY_AXIS = 8, 9, 10
@@ -70,17 +70,18 @@ def _activations(
     return activation_ND
 
 
-def fitted(material: Material, seed: int = 0, alpha: float = 0.1) -> Bundle:
+def fitted(material: Material, seed: int = 0, alpha: float = 0.1, noise: float = 0.0) -> Bundle:
     """A linear discriminant with Platt scaling, in closed form: gates care for what a probe says, not how it came.
 
-    Rows take the parts of train, validation and threshold by their unit, 6 : 2 : 2.
+    Rows take the parts of train, validation and threshold by their unit, 6 : 2 : 2. With `noise` the discriminant is
+    pulled towards an axis of chance, and calibrated as it then is.
     """
     units, unit_N = np.unique(material.unit_N, return_inverse=True)
     part_N = np.random.default_rng(seed).permutation(len(units))[unit_N]
     train_N, validation_N, threshold_N = (np.isin(part_N % 10, parts) for parts in (range(6), (6, 7), (8, 9)))
     wide_ND = material.activation_ND.double().numpy()
     harmful_N = material.harmful_N
-    weight_D = _discriminant(wide_ND[train_N], harmful_N[train_N])
+    weight_D = with_chance(_discriminant(wide_ND[train_N], harmful_N[train_N]), noise)
     weight_D, bias = _calibrated(weight_D, wide_ND[validation_N], harmful_N[validation_N])
     probe = linear(weight_D, bias)
     risk_N = probe.risk(material.activation_ND[torch.from_numpy(threshold_N)]).double().numpy()
@@ -103,6 +104,22 @@ def linear(weight_D: NDArray[np.float64], bias: float) -> Probe:
         outer_bias=torch.tensor(float(bias)),
         temperature=torch.tensor(1.0),
     )
+
+
+def with_chance(weight_D: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """As long as before, after an axis of chance of `share` its length was added."""
+    chance_D = np.random.default_rng(5).standard_normal(len(weight_D))
+    mixed_D = weight_D + share * chance_D * np.linalg.norm(weight_D) / np.linalg.norm(chance_D)
+    return np.asarray(mixed_D * np.linalg.norm(weight_D) / np.linalg.norm(mixed_D))
+
+
+def lowered(made: Callable[[float], Bundle], measured: Callable[[Bundle], float], fall: float) -> Bundle:
+    """Made with just so much noise that the measure is lower by `fall`, or by the next step beyond."""
+    wanted, low, high = measured(made(0.0)) - fall, 0.0, 3.0
+    for _ in range(10):
+        middle = (low + high) / 2
+        low, high = (low, middle) if measured(made(middle)) <= wanted else (middle, high)
+    return made(high)
 
 
 def _discriminant(wide_ND: NDArray[np.float64], harmful_N: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ def many_activations(rows: int) -> Material:
     generator = np.random.default_rng(0)
     told = tiny_material(rows, width=1)
     mixing_DD = generator.standard_normal((WIDTH, WIDTH)).astype(np.float32) / WIDTH**0.5
-    shift_SD = generator.standard_normal((len(ORIGIN.sites), WIDTH)).astype(np.float32) * 0.08
+    shift_SD = generator.standard_normal((len(ORIGIN.sites), WIDTH)).astype(np.float32) * 0.05
     activation_ND = torch.empty(rows, len(ORIGIN.sites) * WIDTH)
     for start in range(0, rows, _BLOCK):
         harmful_B = told.harmful_N[start : start + _BLOCK]

@@ -28,7 +28,7 @@ from infra.verdict_rows import whole_rows_from_parquet
 from pipelines.engines import load_backbone
 from pipelines.registry_files import open_registry
 from pipelines.settings import load_settings
-from tests.loop.swap_run import NOTES
+from tests.loop.swap_notes import NOTES
 from tests.tiny_bundle import WIDTH, tiny_bundle
 from tests.tiny_model import save_tiny_model
 
@@ -62,6 +62,10 @@ class Swaps:
             return subprocess.Popen(
                 [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
+
+    def commits(self, out: str) -> int:
+        """Parts that are committed so far."""
+        return len(list((self.root / out / "commits").glob("*.json")))
 
     def log(self) -> str:
         """What the processes said, the end of it."""

@@ -4,15 +4,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autosteer_core.audit_log import breaks
+from autosteer_core.kept_activations import content_hash
+from autosteer_core.label_book import LabellerKind, Statement
+from autosteer_core.values import Label
 from infra.folder_store import FolderStore
 from pipelines.label_lists import label_list
-from pipelines.labels import import_labels, read_statements
-from tests.kept_runs import kept_run, plain_rows
+from pipelines.labelled_activations import labelled_rows
+from pipelines.labels import add_statements, import_labels, read_statements
+from tests.kept_runs import item, kept_run, plain_rows
 from tests.loop.scale import scaled
 
 pytestmark = pytest.mark.loop
@@ -69,3 +75,29 @@ def test_labels_of_many_rows_are_read_in_seconds(
 
     report("labels imported, rows a second", f"{len(ids) / (time.monotonic() - start):,.0f}")
     assert label_list(registry).as_json()["statements"] == len(ids)
+
+
+def test_a_hundred_thousand_labelled_activations_are_joined_in_seconds(
+    tmp_path: Path, registry: str, report: Callable[[str, object], None]
+) -> None:
+    """Of four sites of 576 numbers each, as the demo's model has them."""
+    rows, width, template = scaled(100_000), 4 * 576, plain_rows(1, width=4 * 576)[0]
+    numbers = np.random.default_rng(0).standard_normal((1_000, width), np.float32)
+    items = [
+        replace(template, item_id=f"item-{row}", text=f"question {row}", vector=numbers[row % 1_000])  # type: ignore[arg-type]
+        for row in range(rows)
+    ]
+    out = kept_run(tmp_path, items, rows_per_part=512)
+    said = [
+        Statement(content_hash(item(row)), row.item_id, Label.HARMFUL, "ana", LabellerKind.REVIEWER, "2026-01-01")
+        for row in items
+    ]
+    assert add_statements(FolderStore(Path(registry)), said) == rows
+    start = time.monotonic()
+
+    found = labelled_rows(FolderStore(Path(registry)), [out])
+
+    seconds = time.monotonic() - start
+    assert len(found) == rows and found.activation_ND.shape == (rows, width)
+    report("labelled activations joined", f"{rows:,} in {seconds:.1f} s")
+    assert seconds < 60

@@ -1,7 +1,7 @@
 """The shelf of bundles in a worker: checked before they serve, and held as long as a part needs them."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import settings
@@ -165,6 +165,30 @@ def test_a_canary_is_a_share_of_the_parts_and_the_same_ones_everywhere() -> None
     shelves[0].serve(Serving(1, IDS[0], IDS[1], 0.4))
     wider = [shelves[0].pin(lease(name, 2)) for name in names]
     assert all(after == IDS[1] for before, after in zip(first, wider, strict=True) if before == IDS[1])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A registry that promotes the first version, and tries another bundle."""
+
+    candidate: Files
+    candidate_id: BundleId
+
+    def serving(self) -> Serving:
+        return Serving(1, IDS[0], self.candidate_id, 0.9)
+
+    def files(self, bundle_id: BundleId) -> Files:
+        return files(0, 1) if bundle_id == IDS[0] else self.candidate
+
+
+def test_a_worker_that_starts_takes_what_is_promoted_and_its_candidate_only_if_it_is_sound() -> None:
+    good, bad = BundleShelf(TRUST, placed), BundleShelf(TRUST, placed)
+
+    assert good.take(Source(files(1), IDS[1])) == Serving(1, IDS[0], IDS[1], 0.9)
+    assert bad.take(Source(signed(to_files(VERSIONS[1]), STRANGER), IDS[1])) == Serving(1, IDS[0])
+
+    assert good.held == sorted(IDS[:2])
+    assert bad.pin(lease("a")) == IDS[0]
 
 
 class AnyOrder(RuleBasedStateMachine):

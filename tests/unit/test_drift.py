@@ -26,6 +26,10 @@ def test_the_index_is_zero_for_the_reference_and_large_for_another_population() 
     assert psi(reference, random.beta(3, 3, 5000)) > LARGE_PSI
 
 
+def test_equal_risks_of_another_width_are_the_same_population() -> None:
+    assert psi(np.full(100, 0.1, np.float32), np.full(100, 0.1)) == pytest.approx(0)
+
+
 def test_the_index_of_nothing_or_of_no_numbers_is_zero_and_finite() -> None:
     some = np.array([0.1, 0.2, np.nan])
 

@@ -124,7 +124,7 @@ def test_a_run_without_activations_is_refused(tmp_path: Path, registry: str) -> 
         labelled_rows(FolderStore(Path(registry)), [out])
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 200])
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 200, "a+b"])
 def test_a_source_needs_a_plain_name(tmp_path: Path, registry: str, run: str, name: str) -> None:
     with pytest.raises(UserMistake) as refused:
         import_labels(table(tmp_path, "item_id,label\na,safe\n"), registry, name, [run])
@@ -163,7 +163,7 @@ def test_labelled_rows_are_the_activations_of_labelled_items_once_each(registry:
     assert found.activation_ND[order].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
     assert found.labeller_N[order].tolist() == ["reviewer:ana", "reviewer:ana", "reviewer:ben"]
     assert found.unit_N[order][1] == found.unit_N[order][2] != found.unit_N[order][0]
-    assert set(found.use_N) == {""}
+    assert set(found.use_N) == {""} and set(found.modality_N) == {"text"}
     assert found.origin == Origin.parsed(ORIGIN["model_fingerprint"], ORIGIN["sites"])
     assert list(found.content_N) == sorted(found.content_N)
 

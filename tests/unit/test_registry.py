@@ -1,20 +1,26 @@
 """The life of a bundle in the registry: published, tried, promoted, left, and never half of it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autosteer_core.bundle_names import CARD, SIGNATURE, WEIGHTS
 from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_slot import BundleSlot
 from autosteer_core.errors import AutosteerError, BundleRefused, UserMistake
 from autosteer_core.ports import BlobStore
-from autosteer_core.registry import Published, Stage
+from autosteer_core.registry import Published, Registry, Stage
 from infra.folder_store import FolderStore
 from infra.memory_store import MemoryStore
 from tests.bundle_bytes import TRUST
-from tests.registries import files, published, registry
+from tests.registries import AT, files, numbered, published, registry
+
+BUNDLES = [files(number) for number in range(4)]
+IDS = [numbered(number).bundle_id for number in range(4)]
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -178,6 +184,7 @@ def test_what_was_refused_or_recalled_never_serves_again(store: BlobStore) -> No
     ours.shadow(second, "look")
     assert ours.refuse(second, ["recall fell", "image slice broke"]).shadow is None
     assert ours.state().moves()[-1].reason == "recall fell; image slice broke"
+    ours.refuse(second, ["said already, and a state of its own"])
     ours.recall(third, "it let harm through", "ann")
 
     published(store, 3)
@@ -213,6 +220,13 @@ def test_promoting_what_serves_is_no_change(store: BlobStore) -> None:
     before = registry(store).promote(first, "go", "ann")
 
     assert registry(store).promote(first, "again", "ben") == before
+
+
+def test_many_reasons_to_refuse_are_kept_as_far_as_they_fit(store: BlobStore) -> None:
+    (first,) = published(store, 1)
+
+    moved = registry(store).refuse(first, ["a slice broke"] * 1_000).moves()[-1]
+    assert moved.reason.startswith("a slice broke; a slice broke") and len(moved.reason) == 2_000
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", "x" * 2_001])
@@ -251,3 +265,73 @@ def test_files_of_a_registry_are_a_bundle_folder_by_themselves(tmp_path: Path) -
     (first,) = published(FolderStore(tmp_path), 1)
 
     assert {path.name for path in (tmp_path / "bundles" / first).iterdir()} == {CARD, WEIGHTS, SIGNATURE}
+
+
+def test_later_promotions_cannot_be_removed_to_play_an_older_one_again(store: BlobStore) -> None:
+    first, second = published(store, 2)
+    registry(store).promote(first, "the first", "ann")
+    noted = registry(store).promote(second, "better", "ann").head
+    store.delete("audit/000000004.json")
+
+    assert registry(store).state().serving == first  # the control: the rest of the log is sound by itself
+    assert code_of(lambda: Registry(store, lambda: AT, known=lambda: noted).state()) == "E_AUDIT_LOG"
+    for key in list(store.keys("audit/")):
+        store.delete(key)
+    assert Registry(store, lambda: AT, known=lambda: noted).state().serving is None
+
+
+def test_what_was_opened_without_a_key_can_be_read_and_makes_nothing_serve(store: BlobStore) -> None:
+    (first,) = published(store, 1)
+    reader = Registry(store, lambda: AT)
+
+    with pytest.raises(UserMistake, match="without a key"):
+        reader.promote(first, "go", "ann")
+    assert reader.state().serving is None
+
+
+ACTS = st.tuples(
+    st.sampled_from(["publish", "refuse", "recall", "shadow", "canary", "promote", "roll back", "roll back to"]),
+    st.integers(0, 3),
+)
+
+
+@given(st.lists(ACTS, max_size=30))
+@settings(max_examples=60)
+def test_whatever_is_done_the_state_makes_sense_and_a_stranger_reads_the_same(acts: list[tuple[str, int]]) -> None:
+    store = MemoryStore()
+    ours = registry(store)
+    epoch = 0
+    for act, number in acts:
+        with suppress(UserMistake):
+            do(ours, act, number)
+        state = ours.state()
+        served = [each for each, stage in state.stages.items() if stage == Stage.PROMOTED]
+        tried = [each for each, stage in state.stages.items() if stage in {Stage.SHADOW, Stage.CANARY}]
+        assert served == [each for each in [state.serving] if each] == list(state.line[-1:])
+        assert tried == [each for each in [state.shadow] if each] and (state.canary == 0 or tried)
+        assert len(set(state.line)) == len(state.line)
+        assert not [each for each in state.line if state.stages[each] in {Stage.REFUSED, Stage.RECALLED}]
+        assert state.epoch >= epoch
+        epoch = state.epoch
+    assert registry(store).state() == ours.state()
+
+
+def do(ours: Registry, act: str, number: int) -> object:
+    one = IDS[number]
+    match act:
+        case "publish":
+            return ours.publish(BUNDLES[number], Published(parent=IDS[0]))
+        case "refuse":
+            return ours.refuse(one, ["too bad"])
+        case "recall":
+            return ours.recall(one, "too bad", "ann")
+        case "shadow":
+            return ours.shadow(one, "look")
+        case "canary":
+            return ours.canary(one, number / 4, "try")
+        case "promote":
+            return ours.promote(one, "good", "ann")
+        case "roll back":
+            return ours.roll_back("bad", "ann")
+        case _:
+            return ours.roll_back("bad", "ann", to=one)

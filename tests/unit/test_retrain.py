@@ -58,6 +58,16 @@ def test_the_snapshot_has_the_parents_rows_with_their_uses_and_the_new_ones_with
     assert done.new_labels == 40
 
 
+def test_a_label_that_was_corrected_counts_as_new(store: FolderStore) -> None:
+    serving(store)
+    given = learning(new_rows())
+
+    def corrected(base: Material, rows: Material) -> tuple[Material, dict[str, int]]:
+        return replace(base, harmful_N=base.harmful_N ^ (np.arange(len(base)) < 3)), {}
+
+    assert retrained(store, replace(given, curate=corrected)).new_labels == 3
+
+
 def test_a_refused_candidate_is_kept_with_every_reason_and_can_never_serve(store: FolderStore) -> None:
     serving(store)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.material import Material, Origin
-from autosteer_core.near_duplicates import leaders, nearest
+from autosteer_core.near_duplicates import Frame, leaders, nearest
 from autosteer_core.training_set import CONFLICT, CORRECTED, KNOWN, NEAR, SHARE, CurationLimits, curate
 from autosteer_core.values import Fingerprint
 from tests.tiny_material import ORIGIN, tiny_material
@@ -138,6 +138,20 @@ def test_labels_of_another_model_are_refused() -> None:
         curate(BASE, other, LIMITS)
 
     assert refused.value.code == "E_MATERIAL_ORIGIN"
+
+
+def test_wide_activations_are_near_in_few_columns_where_they_are_in_all_of_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    row_ND = torch.randn(300, 2304, generator=generator)
+    aside_ND = torch.randn(300, 2304, generator=generator)
+    frame = Frame.of(row_ND)
+
+    nearer, farther = (frame.directions(row_ND + share * aside_ND) for share in (0.1, 0.3))  # cosines of 0.995, 0.958
+    own = frame.directions(row_ND)
+
+    assert own.shape == (300, 128)
+    assert (nearest(nearer, own, 0.99) == np.arange(300)).mean() > 0.95
+    assert (nearest(farther, own, 0.99) == -1).mean() > 0.95
 
 
 def test_every_row_is_near_its_leader_and_no_leader_is_near_an_earlier_one() -> None:
