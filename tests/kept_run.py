@@ -49,6 +49,8 @@ def bundle(seed: int = 0, scale: float = 1.0) -> Bundle:
         random(WIDTH), scale * (random(WIDTH).abs() + 0.5), random(8, WIDTH), random(8), random(8), random(1)[0],
         torch.tensor(2.0),
     )  # fmt: skip
+    middle = probe.logit(torch.randn(257, WIDTH, generator=generator)).median()
+    probe = replace(probe, outer_bias=probe.outer_bias - middle * probe.temperature)  # half of all gates open
     guarantee = Guarantee(0.5, 0.1, 0.05, 60, 0, 0.05, 60, 3, 0.13)
     slices = {Modality.IMAGE: replace(guarantee, threshold=0.2)}
     head = RefusalHead(random(WIDTH // 2, 4), random(WIDTH // 2, 4), epsilon=0.1)
@@ -64,6 +66,7 @@ class KeptRun:
     per_part: int = 8
     follows: bool = True
     first: Bundle = field(default_factory=bundle)
+    done: bool = True
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,9 @@ class KeptRun:
         name = FOLLOWING if self.follows else str(self.first.bundle_id)
         settings = {"columns": asdict(ColumnMap())}
         self.run = Run("generate", str(self.root / "items.jsonl"), self.manifest.files(), BundleId(name), settings)
-        self.repeat(self.first)
+        take_over(self.store, self.run)
+        if self.done:
+            self.repeat(self.first)
 
     def repeat(self, bundle: Bundle, most: int | None = None) -> list[CommitRecord]:
         """As the command does it: what is not committed is judged by the bundle; sealed unless it stops early."""
