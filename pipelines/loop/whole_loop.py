@@ -19,15 +19,16 @@ from autosteer_core.guarantee import Bounds
 from autosteer_core.labelled import HoldOut
 from autosteer_core.ports import BlobStore
 from autosteer_core.registry import Registry
-from autosteer_core.values import BundleId
+from autosteer_core.run import Run
+from autosteer_core.values import BundleId, QueueCounts
 from infra.column_map import ColumnMap
 from infra.open_store import open_store
 from pipelines.answer_judges import judges_named
-from pipelines.batch_run import Request, run_batch, worker_pool
+from pipelines.batch_run import Finished, Progress, Request, run_batch, worker_pool
 from pipelines.calibrate import CalibrationRequest, calibrate_manifest
 from pipelines.candidate_watch import GUARD
-from pipelines.demo.model import demo_model_folder
 from pipelines.drift_reference import reference_for
+from pipelines.engines import model_source
 from pipelines.flags import FlagRequest, flag_run
 from pipelines.loop.gauge import Gauge, gauge, parts_by_bundle
 from pipelines.loop.items import write_loop_files
@@ -59,7 +60,7 @@ def run_loop(out: Path, settings: Settings, console: Terminal) -> dict[str, Any]
         UserMistake: the candidate is refused by the gates, with the reasons.
     """
     loop = _Loop(out, settings.model_copy(update={"bundle": None, "registry": str(out / "registry")}), console)
-    demo_model_folder(settings.cache)
+    model_source(settings)  # the demo's is built here, so that no worker waits for it
     loop.calibrate()
     with worker_pool(loop.settings) as pool:
         loop.generate_first(pool)
@@ -120,7 +121,7 @@ class _Loop:
 
     def generate_first(self, pool: Pool) -> None:
         with self.step("generate: the new kind of harm comes in") as step:
-            finished = run_batch(self._request("first"), lambda run, rows, counts: None, pool)
+            finished = self._generate("first", pool, lambda run, rows, counts: None)
             step.said = f"{finished.run.rows} rows in {len(finished.records)} parts"
 
     def flag_and_label(self) -> None:
@@ -148,7 +149,7 @@ class _Loop:
                 self.registry.shadow(candidate, "to be scored beside the one that serves", who_here())
             store = open_store(str(self.out / "second"))
             promotion = MidwayPromotion(self.registry, self.store, store, candidate, self._bundle, who_here())
-            run_batch(self._request("second"), promotion.hear, pool)
+            self._generate("second", pool, promotion.hear)
             _require_served(self.registry, candidate)
             self.found |= {
                 "rows_before_the_promotion": promotion.rows_before,
@@ -192,9 +193,17 @@ class _Loop:
         self.console.say(f"report: {page.resolve().as_uri()}")
         return self.found
 
-    def _request(self, name: str) -> Request:
+    def _generate(self, name: str, pool: Pool, hear: Progress) -> Finished:
+        """`hear` is told of it as the person is."""
         manifest = str(getattr(self.files, name))
-        return Request("generate", manifest, str(self.out / name), self.settings, ColumnMap())
+        request = Request("generate", manifest, str(self.out / name), self.settings, ColumnMap())
+        with told(self.console, "generating") as say:
+
+            def show(run: Run, rows: int, counts: QueueCounts) -> None:
+                say(f"generating: {rows} of {run.rows} rows")
+                hear(run, rows, counts)
+
+            return run_batch(request, show, pool)
 
     def _bundle(self, bundle_id: BundleId) -> Bundle:
         return admit(self.registry.files(bundle_id), trust_of(self.settings)).bundle
