@@ -71,9 +71,10 @@ def noted_swapper(swapper: Swapper) -> None:
 def _timed(call: Callable[..., Any], before: str, after: str, file: Any, gaps: Gaps) -> Callable[..., Any]:
     def timed(argument: Any) -> Any:
         maybe_die(before)
-        begun = time.time()
+        begun, computed = time.time(), time.thread_time()
         found = call(argument)
         line: dict[str, Any] = {"step": before, "begun": begun, "seconds": time.time() - begun}
+        line["cpu"] = time.thread_time() - computed
         if before == "serve":
             line |= {"epoch": argument.epoch, "promoted": argument.promoted, "gaps": gaps.take()}
         file.write(json.dumps(line) + "\n")

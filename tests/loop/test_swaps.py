@@ -86,23 +86,22 @@ def test_there_were_enough_swaps_and_every_worker_had_each_within_two_seconds(
 
 
 def test_nobody_waits_for_a_swap(swapped: Swaps, report: Callable[[str, object], None]) -> None:
-    waits, beside, others = [], [], []
+    """What a swap can take from the thread that judges: its waits at the shelf, and all that the other one computes.
+
+    The second counts whole, as if there were one core and no step of the model in between. How long a step takes by
+    the clock says more of what else this machine does.
+    """
+    waits, beside, gaps = [], [], []
     for lines in noted(swapped.notes).values():
         waits += [line["seconds"] for line in lines if line["step"] in ("pin", "let_go")]
-        spans = [
-            (line["begun"], line["begun"] + line["seconds"]) for line in lines if line["step"] in ("offer", "serve")
-        ]
-        gaps = [gap for line in lines if line["step"] == "serve" for gap in line["gaps"]]
-        for begin, end in gaps:
-            meets = any(start < end and begin < stop for start, stop in spans)
-            (beside if meets else others).append(end - begin)
-    report("pause of the judging thread at the shelf", f"p99 {1e3 * p99(waits):.2f} ms of {len(waits)} calls")
-    report(
-        "between two pulses", f"p99 {1e3 * p99(beside):.1f} ms beside a swap, {1e3 * p99(others):.1f} ms without one"
-    )
+        offers, serves = ([line["cpu"] for line in lines if line["step"] == step] for step in ("offer", "serve"))
+        beside += [sum(pair) for pair in zip(offers, serves, strict=False)]
+        gaps += [end - begin for line in lines if line["step"] == "serve" for begin, end in line["gaps"]]
+    report("a claim waits at the shelf", f"p99 {1e3 * p99(waits):.2f} ms of {len(waits)}")
+    report("a swap computes beside the work", f"p99 {1e3 * p99(beside):.1f} ms of {len(beside)}")
+    report("between two pulses, swaps or not", f"p99 {1e3 * p99(gaps):.1f} ms of {len(gaps)}")
 
-    assert p99(waits) <= 0.05
-    assert p99(beside) <= p99(others) + 0.05
+    assert p99(waits) + p99(beside) <= 0.05
 
 
 def test_every_part_and_row_is_of_one_bundle_and_is_what_that_bundle_says_of_it_alone(
