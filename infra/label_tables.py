@@ -18,12 +18,12 @@ from infra.file_kind import HEAD_BYTES, PARQUET, looks_like, row_kind
 from infra.importers.row import label_of
 from infra.manifest_files import LocalFiles, sha256_of
 from infra.parquet_columns import cells_of, refuse_wrong_types
+from infra.parquet_cursor import ParquetCursor
 from infra.parquet_file import opened_parquet
 from infra.row_to_item import MAX_ID_CHARS, ReadText, in_column, is_id
 
 MOST_BYTES, MOST_ROWS = 256 * 2**20, 1_000_000
 IDS, CONTENT, LABEL = ("item_id", "id"), "content", "label"
-_ROWS_PER_BATCH = 1024
 _HASH_BYTES, _LONGEST_LABEL = 32, 20
 _NAMES_TOLD = 20
 
@@ -84,11 +84,9 @@ class LabelTable:
                 schema, {ours: present[ours] for ours in ("id", LABEL) if ours in present}, self._where
             )
             self._refuse_content(schema, present)
-            ours = {theirs: name for name, theirs in present.items()}
-            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=list(ours), use_threads=False):
-                named = batch.rename_columns([ours[name] for name in batch.schema.names])
-                for index in range(named.num_rows):
-                    yield _parquet_row(named, index)
+            for batch in ParquetCursor(file, present, 0).batches(0, file.metadata.num_rows):
+                for index in range(batch.num_rows):
+                    yield _parquet_row(batch, index)
 
     def _refuse_content(self, schema: Any, present: Mapping[str, str]) -> None:
         if CONTENT not in present:

@@ -19,7 +19,7 @@ from pipelines.flagged_items import Contents, known_contents
 from workers.reader_process import ReaderProcess
 
 LABELS = "labels/"
-_TOLD = 5
+_TOLD, _MOST_BAD = 5, 100
 _LONGEST_NAME = 128
 _BETWEEN_NAMES = "+"  # in `Material.labeller_N`
 
@@ -127,6 +127,8 @@ def _labelled(file: str) -> Iterator[Item]:
         for item in reader.items(Part(PartId("labels"), name, 0, rows)):
             if item.flaw is not None:
                 bad.append(item)
+            if len(bad) == _MOST_BAD:  # what is made to be bad can take long to read
+                break
             yield item
     finally:
         reader.close()
@@ -134,8 +136,8 @@ def _labelled(file: str) -> Iterator[Item]:
         said = "; ".join(f"row {item.row}: {item.flaw.message}" for item in bad[:_TOLD] if item.flaw)
         assert bad[0].flaw is not None
         raise UserMistake(
-            f"{file}: {len(bad):,} rows cannot be read (counted from 0), nothing was added: {said}: mend them, or "
-            "leave them out",
+            f"{file}: {len(bad):,} rows{' or more' if len(bad) == _MOST_BAD else ''} cannot be read (counted from "
+            f"0), nothing was added: {said}: mend them, or leave them out",
             bad[0].flaw.code,
         )
 

@@ -93,11 +93,11 @@ def test_a_hundred_thousand_labelled_activations_are_joined_in_seconds(
         for row in items
     ]
     assert add_statements(FolderStore(Path(registry)), said) == rows
-    start = time.monotonic()
+    start, used = time.monotonic(), time.process_time()
 
     found = labelled_rows(FolderStore(Path(registry)), [out])
 
-    seconds = time.monotonic() - start
+    seconds, used = time.monotonic() - start, time.process_time() - used
     assert len(found) == rows and found.activation_ND.shape == (rows, width)
-    report("labelled activations joined", f"{rows:,} in {seconds:.1f} s")
-    assert seconds < 60
+    report("labelled activations joined", f"{rows:,} in {seconds:.1f} s, {used:.1f} s of them a core's")
+    assert used < 30  # a core's time: how long it takes says more of the machine

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from autosteer_core.audit_log import Deed, breaks, entries
@@ -103,6 +105,21 @@ def test_a_table_with_a_mistake_adds_nothing(
 
     assert refused.value.code == code
     assert not list(FolderStore(Path(registry)).keys())
+
+
+def test_a_small_file_of_enormous_ids_is_refused_without_reading_all_of_them(
+    tmp_path: Path, registry: str, run: str
+) -> None:
+    """Two kilobytes that unpack to fifteen gigabytes."""
+    rows = 500
+    ids = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (30 * 2**20)]))
+    file = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"item_id": ids, "label": ["safe"] * rows}), file, compression="zstd")
+    assert file.stat().st_size < 4_000
+
+    with pytest.raises(UserMistake, match="100 rows or more cannot be read") as refused:
+        import_labels(str(file), registry, "one", [run])
+    assert refused.value.code == "E_TEXT_TOO_LONG"
 
 
 def test_an_id_that_two_runs_have_for_different_items_is_refused(tmp_path: Path, registry: str, run: str) -> None:
