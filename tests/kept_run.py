@@ -38,7 +38,7 @@ WIDTH, MODEL = 24, "a" * 64
 SITES = (Site(2, Pooling.LAST), Site(3, Pooling.MEAN))
 
 
-def bundle(seed: int = 0, scale: float = 1.0) -> Bundle:
+def bundle(seed: int = 0, scale: float = 1.0, width: int = WIDTH, hidden: int = 8) -> Bundle:
     """Its probe says what the seed says; a picture alone has a threshold of its own."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -46,14 +46,14 @@ def bundle(seed: int = 0, scale: float = 1.0) -> Bundle:
         return torch.randn(*shape, generator=generator)
 
     probe = Probe(
-        random(WIDTH), scale * (random(WIDTH).abs() + 0.5), random(8, WIDTH), random(8), random(8), random(1)[0],
-        torch.tensor(2.0),
+        random(width), scale * (random(width).abs() + 0.5), random(hidden, width), random(hidden), random(hidden),
+        random(1)[0], torch.tensor(2.0),
     )  # fmt: skip
-    middle = probe.logit(torch.randn(257, WIDTH, generator=generator)).median()
+    middle = probe.logit(torch.randn(257, width, generator=generator)).median()
     probe = replace(probe, outer_bias=probe.outer_bias - middle * probe.temperature)  # half of all gates open
     guarantee = Guarantee(0.5, 0.1, 0.05, 60, 0, 0.05, 60, 3, 0.13)
     slices = {Modality.IMAGE: replace(guarantee, threshold=0.2)}
-    head = RefusalHead(random(WIDTH // 2, 4), random(WIDTH // 2, 4), epsilon=0.1)
+    head = RefusalHead(random(width // 2, 4), random(width // 2, 4), epsilon=0.1)
     return Bundle(Fingerprint(MODEL), SITES, probe, head, guarantee, "No.", "steer", {}, slices)
 
 
@@ -67,6 +67,7 @@ class KeptRun:
     follows: bool = True
     first: Bundle = field(default_factory=bundle)
     done: bool = True
+    width: int = WIDTH
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ class KeptRun:
         (self.root / "items.jsonl").write_text(lines)
         self.out, self.store = str(self.root / "out"), FolderStore(self.root / "out")
         self.manifest = open_manifest(str(self.root / "items.jsonl"))
-        self.measured_ND = torch.randn(self.rows, WIDTH, generator=torch.Generator().manual_seed(3))
+        self.measured_ND = torch.randn(self.rows, self.width, generator=torch.Generator().manual_seed(3))
         name = FOLLOWING if self.follows else str(self.first.bundle_id)
         settings = {"columns": asdict(ColumnMap())}
         self.run = Run("generate", str(self.root / "items.jsonl"), self.manifest.files(), BundleId(name), settings)
@@ -97,8 +98,9 @@ class KeptRun:
 
     def commit(self, part: Part, bundle: Bundle) -> None:
         under = bundle.bundle_id if self.follows else None
-        risks = bundle.probe.risk(self.measured_ND).tolist()
-        rows = [replace(self._verdict(row, bundle, risks[row]), under=under) for row in range(part.start, part.stop)]
+        risks = bundle.probe.risk(self.measured_ND[part.start : part.stop]).tolist()
+        verdicts = [self._verdict(row, bundle, risk) for row, risk in enumerate(risks, part.start)]
+        rows = [replace(verdict, under=under) for verdict in verdicts]
         origin = {"model_fingerprint": MODEL, "sites": ", ".join(map(str, SITES))}
         versions = {"run_id": self.run.run_id, "bundle_id": str(bundle.bundle_id), "model_fingerprint": MODEL}
         data = verdicts_to_parquet(rows, versions | {"part_id": str(part.part_id)}, part.source)
