@@ -1,6 +1,7 @@
 """The whole loop on real Ray with the demo model: flag, label, retrain, promote while a run works, roll back."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 
 import pytest
+
+from tests.tiny_model import save_tiny_model
 
 pytestmark = [pytest.mark.loop, pytest.mark.ray, pytest.mark.timeout(3600)]
 
@@ -36,3 +39,15 @@ def test_the_loop_teaches_a_new_kind_of_harm_to_running_workers_and_takes_it_bac
     assert len(found["parts"]) == 2
     assert found["serving"] == found["retrained"]["parent"]
     assert (tmp_path / "loop" / "loop.html").read_bytes().startswith(b"<!doctype html>")
+
+
+def test_a_candidate_of_a_model_that_understands_nothing_ends_the_loop_with_the_gates_reasons(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "model")
+    command = [sys.executable, "-m", "pipelines.loop", "--out", str(tmp_path / "loop")]
+    environment = os.environ | {"AUTOSTEER_MODEL": str(tmp_path / "model")}
+
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
+
+    assert finished.returncode == 2, finished.stderr[-2000:]
+    assert "E_GATE_FLOOR" in " ".join(finished.stdout.split())
+    assert not (tmp_path / "loop" / "second").exists()
