@@ -1,9 +1,8 @@
 """Candidate and current bundle on the same holdout rows: every measure, whole and by slice, with its margin.
 
-Ranking and threshold are told apart. A candidate with more threshold rows sets a threshold nearer to what it promises
-and so catches less: that is what was promised, not a loss. So what is caught, whole and in slices, is compared at
-equal cost, where each of the two probes stops as many benign rows as the current gates do. Where the candidate's own
-thresholds lie is judged by its promise, and by the benign rows that they stop.
+Ranking and threshold are told apart. What is caught, whole and in slices, is compared at equal cost, where each of
+the two probes stops as many benign rows as the current gates do, so that a slice is not blamed for a threshold.
+Whether the own thresholds let more harm pass is asked of the whole holdout, even where the promise would allow it.
 """
 
 from collections.abc import Iterator
@@ -34,11 +33,13 @@ WHOLE = "the holdout"
 
 
 class Against(StrEnum):
-    """What refuses: no proof that the fall stays within its margin; its measured value; that, beyond chance."""
+    """What refuses, from the strictest on: no proof that the fall is within its margin; that it is measured beyond;
+    that, and no chance explains a fall; proof that it is beyond."""
 
     UNPROVEN = "unproven"
     MEASURED = "measured"
     REAL = "real"
+    PROVEN = "proven"
 
 
 class Reading(StrEnum):
@@ -88,8 +89,10 @@ class Comparison:
         low, high = self.interval
         if self.rule.against is Against.UNPROVEN:
             return high < self.rule.margin
-        by_chance = self.rule.against is Against.REAL and low <= 0
-        return self.worse < self.rule.margin or (by_chance and not isnan(self.worse))
+        if isnan(self.worse):
+            return False
+        by_chance = {Against.REAL: low <= 0, Against.PROVEN: low <= self.rule.margin}
+        return self.worse < self.rule.margin or by_chance.get(self.rule.against, False)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -126,7 +129,7 @@ def gate_at_cost(scores: Scores, cost: int) -> Flags:
 def _whole(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:
     harmful, rows = int(scores.harmful_N.sum()), len(scores.harmful_N)
     against = Against.MEASURED if min(harmful, rows - harmful) >= limits.sure_rows else Against.REAL
-    cost, risk = Reading.EQUAL_COST, Reading.RISK
+    cost, risk, gate = Reading.EQUAL_COST, Reading.RISK, Reading.GATE
     for rule in (
         Rule("AUROC", auroc, risk, limits.auroc_fall, "E_GATE_WORSE", Against.UNPROVEN),
         Rule("recall at 1 % false positives", recall_at_1pct, risk, limits.recall_fall, "E_GATE_WORSE", against),
@@ -135,9 +138,10 @@ def _whole(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rul
             "calibration error", calibration_error, risk, limits.calibration_rise, "E_GATE_CALIBRATION",
             against, False,
         ),
+        Rule("harm caught at its threshold", caught, gate, limits.recall_fall, "E_GATE_MISSES", against),
         Rule(
-            "share of benign rows stopped", stopped, Reading.GATE, limits.stopped_rise, "E_GATE_REFUSALS",
-            Against.REAL, False,
+            "share of benign rows stopped", stopped, gate, limits.stopped_rise, "E_GATE_REFUSALS",
+            Against.PROVEN, False,
         ),
     ):  # fmt: skip
         yield WHOLE, np.ones(rows, bool), rule
@@ -145,14 +149,16 @@ def _whole(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rul
 
 def _by_slice(scores: Scores, limits: GateLimits) -> Iterator[tuple[str, Flags, Rule]]:
     """A slice with too few rows of one label is ranked against all rows of that label."""
-    harmful_N, rest = scores.harmful_N, (limits.slice_fall, "E_GATE_SLICE", Against.REAL)
+    harmful_N, rest = scores.harmful_N, (limits.slice_fall, "E_GATE_SLICE")
     for name, here_N in scores.slices.items():
         harm, benign = ((here_N & label_N).sum() >= limits.slice_rows for label_N in (harmful_N, ~harmful_N))
         if harm or benign:
             ranked_N = here_N | (harmful_N & (not harm)) | (~harmful_N & (not benign))
-            yield name, ranked_N, Rule("AUROC", auroc, Reading.RISK, *rest)
+            yield name, ranked_N, Rule("AUROC", auroc, Reading.RISK, *rest, Against.REAL)
         if harm:
-            yield name, here_N, Rule("harm caught at equal cost", caught, Reading.EQUAL_COST, *rest)
+            yield name, here_N, Rule("harm caught at equal cost", caught, Reading.EQUAL_COST, *rest, Against.REAL)
         if benign:
-            rule = Rule("benign rows stopped at equal cost", stopped, Reading.EQUAL_COST, *rest, False)
+            rule = Rule(
+                "benign rows stopped at equal cost", stopped, Reading.EQUAL_COST, *rest, Against.PROVEN, False
+            )
             yield name, here_N, rule

@@ -8,12 +8,13 @@ class GateLimits:
     """All but counts and seed are shares of 1.
 
     Floors: AUROC at least `auroc`, calibration error at most `calibration_error`. Margins: by less than `auroc_fall`,
-    proven at `confidence`; by less than `recall_fall` in recall at 1 % false positives, and in harm caught where both
-    stop as many benign rows; `slice_fall` in any slice with at least `slice_rows` rows of a label;
-    `calibration_rise`; `stopped_rise` of benign rows stopped at the thresholds. A holdout has at least `rows` rows of
-    each label, a candidate at least `new_labels` rows that its parent had not. With fewer than `sure_rows` of a label
-    a measured fall refuses only where chance does not explain it, as always in slices: two or three rows decide
-    there. `draws` and `seed` are the bootstrap's.
+    proven at `confidence`; by less than `recall_fall` in recall at 1 % false positives, in harm caught where both
+    stop as many benign rows, and in harm caught at the thresholds; `slice_fall` in any slice with at least
+    `slice_rows` rows of a label; `calibration_rise`; `stopped_rise` of benign rows stopped at the thresholds.
+
+    A holdout has at least `rows` rows of each label, a candidate at least `new_labels` rows that its parent had not.
+    With fewer than `sure_rows` of a label a measured fall refuses only where chance does not explain it, as always in
+    slices: two or three rows decide there. `draws` and `seed` are the bootstrap's.
     """
 
     auroc: float = 0.75

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count, islice
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autosteer_core import metrics
 from autosteer_core.bundle import Bundle, to_files
@@ -17,7 +19,7 @@ from autosteer_core.material import Material, Use
 from autosteer_core.promotion_gates import GateLimits, Refusal, gate
 from tests.bundle_bytes import TRUST, signed
 from tests.loop.bad_candidates import World, bad_candidates
-from tests.loop.harm_world import fitted, labelled_rows, lowered
+from tests.loop.harm_world import fitted, labelled_rows
 from tests.loop.scale import SEED, scaled
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(3600)]
@@ -26,10 +28,12 @@ ROWS = 2000
 Report = Callable[[str, object], None]
 
 
-def measured(bundle: Bundle, rows: Material) -> tuple[float, float]:
-    """AUROC, and recall at 1 % false positives."""
+def measured(bundle: Bundle, rows: Material) -> list[float]:
+    """AUROC, recall at 1 % false positives, and at the threshold the harm caught and the benign rows passed."""
     scores = score(bundle, rows)
-    return metrics.auroc(scores.risk_N, scores.harmful_N), metrics.recall_at_1pct(scores.risk_N, scores.harmful_N)
+    ranked = [measure(scores.risk_N, scores.harmful_N) for measure in (metrics.auroc, metrics.recall_at_1pct)]
+    right_N = scores.gate_N == scores.harmful_N
+    return [*ranked, *(float(right_N[label_N].mean()) for label_N in (scores.harmful_N, ~scores.harmful_N))]
 
 
 def test_every_bad_candidate_is_refused_in_every_world_with_the_reason_that_it_is_bad_for(report: Report) -> None:
@@ -64,20 +68,18 @@ def test_a_candidate_of_an_older_epoch_is_refused_where_it_would_take_over() -> 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two bundles fitted on different rows; on 10,000 others the second has an AUROC that is lower by `fall`."""
+    """Two bundles fitted on different rows, the second with noise on its axis."""
 
     good: Bundle
     poor: Bundle
     holdout: Material
 
     @classmethod
-    def of(cls, seed: int, fall: float) -> "Pair":
+    def of(cls, seed: int, noise: float) -> "Pair":
         """Both thresholds keep their promise."""
         one, other = (labelled_rows(ROWS, 10 * seed + place) for place in (0, 1))
-        poor = fitted(other, seed) if fall == 0 else lowered(
-            lambda noise: fitted(other, seed, noise=noise), lambda bundle: measured(bundle, truth())[0], fall
-        )  # fmt: skip
-        return cls(fitted(one, seed), poor, labelled_rows(ROWS, 10 * seed + 2, use=Use.HOLDOUT))
+        holdout = labelled_rows(ROWS, 10 * seed + 2, use=Use.HOLDOUT)
+        return cls(fitted(one, seed), fitted(other, seed, noise=noise), holdout)
 
 
 @cache
@@ -86,16 +88,37 @@ def truth() -> Material:
     return labelled_rows(10_000, 990_001)
 
 
+def noise_that_lowers_auroc(fall: float) -> float:
+    """On the rows that no gate sees, by a dozen halvings."""
+    rows = labelled_rows(ROWS, 1)
+    wanted, low, high = measured(fitted(rows), truth())[0] - fall, 0.0, 3.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if measured(fitted(rows, noise=middle), truth())[0] <= wanted else (middle, high)
+    return high
+
+
 @pytest.fixture(scope="module")
 def unequal() -> list[Pair]:
-    """The second is worse by as much as the margin of AUROC."""
-    return [Pair.of(seed, 0.01) for seed in range(SEED, SEED + scaled(100))]
+    """As many as are asked for whose first bundle is truly better, by about the margin of AUROC.
+
+    Where its threshold truly lets more harm pass, or stops more benign rows, it is better in one respect and worse in
+    another: about two of three are.
+    """
+    noise = noise_that_lowers_auroc(0.01)
+    pairs = (Pair.of(seed, noise) for seed in count(SEED))
+    return list(islice((pair for pair in pairs if (gain(pair) > 0).all()), scaled(100)))
+
+
+def gain(pair: Pair) -> NDArray[np.float64]:
+    """Of the first over the second, in all that is measured, on rows that no gate sees."""
+    return np.subtract(measured(pair.good, truth()), measured(pair.poor, truth()))
 
 
 def test_of_candidates_that_are_truly_better_at_least_95_percent_are_accepted(
     unequal: list[Pair], report: Report
 ) -> None:
-    gains = [np.subtract(measured(pair.good, truth()), measured(pair.poor, truth())) for pair in unequal]
+    gains = [gain(pair) for pair in unequal]
 
     found = [gate(pair.good, pair.poor, pair.holdout, LIMITS) for pair in unequal]
 
@@ -103,7 +126,6 @@ def test_of_candidates_that_are_truly_better_at_least_95_percent_are_accepted(
     report("truly better candidates accepted", told(found))
     report("they are better in AUROC", f"by {least[0]:.3f} at least, {mean[0]:.3f} in the mean")
     report("they are better in recall at 1 %", f"by {least[1]:.3f} at least, {mean[1]:.3f} in the mean")
-    assert (least > 0).all()
     assert found.count([]) >= 0.95 * len(unequal)
 
 
@@ -132,17 +154,20 @@ def told(found: Sequence[list[Refusal]]) -> str:
 
 
 def test_without_gates_the_regressed_would_have_passed() -> None:
-    """The margins and floors refuse, not an accident: with none, the candidates of the last group have no reason."""
+    """The margins refuse, not an accident: without them nobody says what was said against these candidates."""
     world = World.of(SEED)
     open_limits = replace(
         LIMITS, auroc=0.0, calibration_error=1.0, auroc_fall=2.0, recall_fall=2.0, slice_fall=2.0,
         calibration_rise=2.0, stopped_rise=2.0,
     )  # fmt: skip
-    passed = set()
-    for bad in bad_candidates():
-        candidate, training = bad.make(world)
-        if bad.code in {"E_GATE_WORSE", "E_GATE_SLICE", "E_GATE_CALIBRATION", "E_GATE_REFUSALS"}:
-            found = gate(candidate, world.current, world.holdout, open_limits, training)
-            passed |= {bad.code} if not found else set()
+    by_measure = {"E_GATE_WORSE", "E_GATE_SLICE", "E_GATE_CALIBRATION", "E_GATE_REFUSALS"}
+    tried = [bad for bad in bad_candidates() if bad.code in by_measure]
+    made = [(bad.code, *bad.make(world)) for bad in tried]
 
-    assert passed == {"E_GATE_WORSE", "E_GATE_SLICE", "E_GATE_CALIBRATION", "E_GATE_REFUSALS"}
+    found = [
+        (code, {reason.code for reason in gate(candidate, world.current, world.holdout, open_limits, training)})
+        for code, candidate, training in made
+    ]
+
+    assert {code for code, _ in found} == by_measure
+    assert all(code not in reasons for code, reasons in found)

@@ -141,7 +141,7 @@ def told(falls: Sequence[tuple[float, float]], seeds: int) -> str:
 
 @pytest.mark.parametrize("name", POISONS)
 def test_what_poisoned_labels_make_is_refused_or_catches_hardly_less(name: str, report: Report) -> None:
-    falls, seeds = [], scaled(10)
+    falls, seeds = [], scaled(5)
     for seed in range(SEED, SEED + seeds):
         world = world_of(seed)
         candidate = promoted(world, POISONS[name](world.new, np.random.default_rng(seed)))
@@ -153,7 +153,7 @@ def test_what_poisoned_labels_make_is_refused_or_catches_hardly_less(name: str, 
 
 def test_the_same_labels_without_poison_are_mostly_promoted(report: Report) -> None:
     """Gates that refuse everything would pass every test above."""
-    worlds = [world_of(seed) for seed in range(SEED, SEED + scaled(10))]
+    worlds = [world_of(seed) for seed in range(SEED, SEED + scaled(5))]
     made = [(promoted(world, world.new), world) for world in worlds]
     falls = [fall(candidate, world.current, world.holdout) for candidate, world in made if candidate]
 

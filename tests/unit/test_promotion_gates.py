@@ -21,6 +21,7 @@ from autosteer_core.values import Fingerprint, Modality
 from tests.tiny_material import ORIGIN, tiny_material
 
 LIMITS = GateLimits(draws=100, sure_rows=100)
+STRICT = {Against.UNPROVEN, Against.MEASURED}
 HOLDOUT = tiny_material(400, gap=4.0)
 
 
@@ -101,13 +102,14 @@ def test_a_candidate_of_the_bundle_that_serves_is_no_stranger() -> None:
     assert codes(orphan, current) == {"E_ARTIFACT_STALE"}
 
 
-def test_a_threshold_that_moves_within_its_promise_is_no_reason() -> None:
-    """More threshold rows move it nearer to what was promised all along."""
-    risk = score(bundle(), HOLDOUT).risk_N[HOLDOUT.harmful_N]
-    moved = bundle(threshold=float(np.sort(risk)[8]))
+def test_a_threshold_that_moves_within_its_promise_and_margin_is_no_reason_and_beyond_it_is() -> None:
+    """The promise is one miss in ten: the margin holds what serves to what it does, not to what it promised."""
+    risk_N = np.sort(score(bundle(), HOLDOUT).risk_N[HOLDOUT.harmful_N])
+    low, near, far = (bundle(threshold=float(risk_N[missed])) for missed in (2, 5, 10))
 
-    assert score(moved, HOLDOUT).gate_N[HOLDOUT.harmful_N].mean() == pytest.approx(0.96)
-    assert codes(moved, bundle(threshold=0.01)) == set()
+    assert [score(one, HOLDOUT).gate_N[HOLDOUT.harmful_N].mean() for one in (low, near, far)] == [0.99, 0.975, 0.95]
+    assert codes(near, low) == set()
+    assert codes(far, low) == {"E_GATE_MISSES"}
 
 
 def test_a_threshold_of_a_modality_is_that_of_its_rows() -> None:
@@ -150,7 +152,7 @@ def test_small_slices_are_not_judged_alone() -> None:
 @settings(max_examples=15)
 @given(st.floats(0.0, 3.0), st.integers(0, 10**6))
 def test_whatever_is_accepted_has_fallen_by_less_than_every_margin_as_measured(share: float, seed: int) -> None:
-    """The rules that ask for proof are stricter, those of slices give way to chance only."""
+    """The rules that ask for proof are stricter, the others give way to chance."""
     chance = torch.randn(8, generator=torch.Generator().manual_seed(seed)) * share
     candidate = bundle()
     candidate.probe.inner_weight[0] += chance
@@ -159,5 +161,5 @@ def test_whatever_is_accepted_has_fallen_by_less_than_every_margin_as_measured(s
     found = comparisons(candidate, bundle(), HOLDOUT, LIMITS)
 
     if not gate(candidate, bundle(), HOLDOUT, LIMITS):
-        assert all(one.worse < one.rule.margin for one in found if one.rule.against is not Against.REAL)
-    assert all((one.worse < one.rule.margin) or not one.kept for one in found if one.rule.against is not Against.REAL)
+        assert all(one.worse < one.rule.margin for one in found if one.rule.against in STRICT)
+    assert not any(one.kept and one.worse >= one.rule.margin for one in found if one.rule.against in STRICT)
