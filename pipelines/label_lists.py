@@ -58,7 +58,7 @@ def labels_table(found: LabelList) -> Iterator[Table]:
     table.caption = f"{len(found.book.waiting):,} items have the word of one source alone, which is no label"
     yield table
     if found.book.conflicts:
-        conflicts = Table("item", "what was said", title="conflicts: a reviewer's word settles them")
+        conflicts = Table("item", "what was said", title="conflicts: those between sources a reviewer settles")
         for said in list(found.book.conflicts.values())[:_SHOWN]:
             conflicts.add_row(said[0].item_id, ", ".join(f"{each.label.value} by {each.labeller}" for each in said))
         yield conflicts

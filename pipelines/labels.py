@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,8 +20,12 @@ from workers.reader_process import ReaderProcess
 
 LABELS = "labels/"
 _TOLD, _MOST_BAD = 5, 100
+_ROWS_A_STEP = 1000
 _LONGEST_NAME = 128
 _BETWEEN_NAMES = "+"  # in `Material.labeller_N`
+
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ def add_statements(store: BlobStore, statements: Iterable[Statement]) -> int:
     return len(new)
 
 
-def import_labels(file: str, registry: str, source: str, runs: Sequence[str] = ()) -> Imported:
+def import_labels(
+    file: str, registry: str, source: str, runs: Sequence[str] = (), progress: Progress = lambda done, of: None
+) -> Imported:
     """Take a table of labels as the word of one source; every row that can be read counts, or none does.
 
     An `item_id` is looked up in the `runs`, or without them among the flagged items of the registry.
@@ -75,7 +81,7 @@ def import_labels(file: str, registry: str, source: str, runs: Sequence[str] = (
     """
     store = open_store(registry)
     name = checked_name(source, "--source")
-    items = list(_labelled(file))
+    items = list(_labelled(file, progress))
     contents = known_contents(store, runs)
     told = _by_content(file, [item for item in items if item.annotation.label], contents)
     at = now()
@@ -118,7 +124,7 @@ def _says_more(before: Statement | None, now: Statement) -> bool:
     return before is None or before.label is not now.label or before.kind is not now.kind
 
 
-def _labelled(file: str) -> Iterator[Item]:
+def _labelled(file: str, progress: Progress) -> Iterator[Item]:
     """Raises UserMistake with the first rows that cannot be read."""
     reader = ReaderProcess("infra.label_tables:opened", {"address": file})
     try:
@@ -129,6 +135,8 @@ def _labelled(file: str) -> Iterator[Item]:
                 bad.append(item)
             if len(bad) == _MOST_BAD:  # what is made to be bad can take long to read
                 break
+            if item.row % _ROWS_A_STEP == 0:
+                progress(item.row, rows)
             yield item
     finally:
         reader.close()

@@ -151,8 +151,11 @@ def import_(
     from pipelines.labels import import_labels
 
     settings = settings_of(config, set_, registry=registry)
-    with console.status(f"reading {file}"):
-        found = import_labels(file, _registry(settings), source, run or [])
+    with console.status("reading the table") as status:
+        found = import_labels(
+            file, _registry(settings), source, run or [],
+            lambda done, of: status.update(f"reading the table: row {done:,} of {of:,}"),
+        )  # fmt: skip
     if as_json:
         print_json({name: getattr(found, name) for name in ("rows", "added", "known", "unlabelled", "unknown")})
         return
