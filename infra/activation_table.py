@@ -59,14 +59,13 @@ def activation_tables(data: bytes, rows: int = ROWS_AT_ONCE, *, verified: bool =
 
 
 def _table(batch: Any) -> ActivationTable:
-    modality_N, *origins = (_texts(batch.column(name)) for name in ("modality", *ORIGIN))
-    origin = {name: _one(found, name) for name, found in zip(ORIGIN, origins, strict=True)}
+    origin = {name: _one(batch.column(name), name) for name in ORIGIN}
     content = batch.column("content")
     return ActivationTable(
         _vectors(batch.column("activation")),
         batch.column("row").to_numpy(),
         np.frombuffer(content.buffers()[1], "V32", len(content), 32 * content.offset),
-        modality_N,
+        _texts(batch.column("modality")),
         batch.column("item_id"),
         origin,
     )
@@ -88,10 +87,8 @@ def _texts(column: Any) -> NDArray[np.str_]:
     return of_all
 
 
-def _one(found_N: NDArray[np.str_], name: str) -> str:
-    names = np.unique(found_N)
-    if len(names) != 1:
-        raise UserMistake(
-            f"this is no file of activations: its rows have {len(names)} values of {name}, expected one"
-        )
-    return str(names[0])
+def _one(column: Any, name: str) -> str:
+    used = np.unique(column.indices.to_numpy())
+    if len(used) != 1:
+        raise UserMistake(f"this is no file of activations: its rows have {len(used)} values of {name}, expected one")
+    return str(column.dictionary[int(used[0])].as_py())

@@ -23,6 +23,7 @@ from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
 from pipelines.bundle_files import BundleReader
+from pipelines.candidate_watch import guarded_run
 from pipelines.commit_watch import CommitWatch
 from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
@@ -203,10 +204,15 @@ def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress:
         counts = queue.counts()
         progress(run, watch.look(), counts)
         source = PromotedBundles.at(job.registry) if job.registry else None
+        guard = guarded_run(store, run.run_id, job.registry, settings) if job.registry else None
         with swapping(source, workers.actors) if source else nullcontext():
             # A worker loads a whole model: there is no use in more of them than parts.
             for counts in workers.run(partial(build_worker, job), left):
                 progress(run, watch.look(), counts)
+                if guard:
+                    guard.look()
+        if guard:
+            guard.finish()
     if counts.buried:
         raise PartsBuried(
             f"{counts.buried} of {len(parts)} parts failed {settings.max_failures} times and were set aside, "

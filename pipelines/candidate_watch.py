@@ -14,13 +14,18 @@ import numpy as np
 
 from autosteer_core.audit_log import Deed
 from autosteer_core.bundle import Bundle
+from autosteer_core.bundle_reading import admit
 from autosteer_core.canary_guard import Counts, GuardLimits, breach
 from autosteer_core.errors import Unreachable, UserMistake
 from autosteer_core.ports import BlobStore
-from autosteer_core.records import CommitRecord, RedoRecord, new_records
+from autosteer_core.records import CommitRecord, NotConserved, RedoRecord, new_records
 from autosteer_core.registry import Registry, State
 from autosteer_core.values import BundleId
+from infra.open_store import open_store
+from pipelines.registry_files import open_registry
 from pipelines.reread_part import reread
+from pipelines.settings import Settings
+from pipelines.signing import trust_of
 
 SHADOW = "shadow/"
 GUARD = "guard"  # who it is, in the registry's log
@@ -75,7 +80,7 @@ class CandidateWatch:
         """Score what was committed since; None where nothing is tried. What a store does not say now, it says later.
 
         Raises:
-            NotConserved: a file of the run is gone or was changed after its commit.
+            UserMistake: E_AUDIT_LOG, the registry's log is not as it was written.
         """
         try:
             state = self._registry.state()
@@ -96,6 +101,14 @@ class CandidateWatch:
         except Unreachable as error:
             log.warning("the candidate is not watched for a while: %s", error)
         return self._counts
+
+    def finish(self) -> Counts | None:
+        """Look until every part that is committed was scored."""
+        counts, left = self.look(), -1
+        while self.behind and self.behind != left:  # no store that is silent is waited for
+            left = self.behind
+            counts = self.look()
+        return counts
 
     @property
     def behind(self) -> int:
@@ -126,7 +139,9 @@ class CandidateWatch:
         assert self._pair is not None
         try:
             new, old = (reread(self._store, record, bundle) for bundle in self._bundles)
-        except UserMistake:  # other sites, or another model: only the model could read these rows for it
+        except (UserMistake, NotConserved) as error:
+            # Other sites, or another model: only the model could read these rows for it. Damage is for `verify`.
+            log.warning("part %s is not read by the candidate: %s", record.part_id, error)
             self._unfit += record.rows
             return Counts()
         if new is None or old is None:
@@ -163,6 +178,17 @@ class CandidateWatch:
         except UserMistake as error:
             # Another change came first, or there is nothing to go back to: the next look sees what is so by then.
             log.warning("bundle %s is not stopped: %s", what.candidate, error)
+
+
+def guarded_run(store: BlobStore, run_id: str, address: str, settings: Settings) -> CandidateWatch:
+    """A watch over a run that follows the registry at the address, with the limits of the settings."""
+    registry, trust = open_registry(address), trust_of(settings)
+    limits = GuardLimits(opened=settings.guard_opened, closed=settings.guard_closed)
+
+    def load(bundle_id: BundleId) -> Bundle:
+        return admit(registry.files(bundle_id), trust).bundle
+
+    return CandidateWatch((store, run_id), registry, open_store(address), load, limits)
 
 
 def shadow_views(views: BlobStore, candidate: BundleId) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from autosteer_core.commit import read_activations_of, read_part
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, NotConserved
-from autosteer_core.replay import Gates, Risks, rescore
+from autosteer_core.replay import Gates, Rescorer, Risks
 from infra.activation_table import ActivationTable, activation_tables, taken
 from infra.verdict_gates import VerdictGates, verdict_gates
 
@@ -53,10 +53,11 @@ def reread(store: BlobStore, record: CommitRecord, bundle: Bundle) -> Reread | N
     data = read_activations_of(store, record)
     if data is None:
         return None
+    rescore = Rescorer(bundle)
     ids, modalities, places, risks, opened = [], [], [], [], []
     for table in activation_tables(data, verified=True):  # the vectors of one stay in a core's cache, and go
         require_origin(table, bundle, f"part {record.part_id} of {store.describe()}")
-        risk_N, gate_N = rescore(bundle, table.activation_ND, table.modality_N)
+        risk_N, gate_N = rescore(table.activation_ND, table.modality_N)
         ids.append(table.ids)
         modalities.append(table.modality_N)
         places.append(table.row_N - record.start)

@@ -1,5 +1,6 @@
 """The items of the demonstration: a kind of harm that calibration never shows, half to label, half to measure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,23 @@ def new_harm(split: str) -> list[DemoItem]:
 
 
 def known(split: str) -> list[DemoItem]:
-    """The demo's texts, and of its pairs with pictures every second: all of them would take minutes longer."""
-    return [item for item in read_items(split) if item.picture is None or _is_chosen(item)]
+    """The demo's texts, and of its pairs with pictures every second: all of them would take minutes longer.
+
+    A pair that shows what another shows is left out: one of the two could be in the holdout, and the other not.
+    """
+    items = [item for item in read_items(split) if item.picture is None or _is_chosen(item)]
+    shown = Counter(_shown(item) for item in items)
+    repeated = {item.pair for item in items if shown[_shown(item)] > 1} - {None}
+    return [item for item in items if item.pair not in repeated]
 
 
 def _is_chosen(item: DemoItem) -> bool:
     return item.pair is not None and stable_number(item.pair) % 2 == 0
+
+
+def _shown(item: DemoItem) -> tuple[str, str]:
+    """As far as the item's author knows: style and font follow from the pair."""
+    return item.text, str(item.picture)
 
 
 def write_loop_files(folder: Path) -> LoopFiles:

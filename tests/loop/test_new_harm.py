@@ -18,7 +18,7 @@ from autosteer_core.operating_point import Bound, OperatingPoint, PointOptions, 
 from autosteer_core.values import Item, Site
 from pipelines.demo.manifest import DemoItem, read_items
 from pipelines.engines import load_backbone
-from pipelines.loop.items import HELD_OUT, LABELLED, new_harm, write_loop_files
+from pipelines.loop.items import HELD_OUT, LABELLED, known, new_harm, write_loop_files
 from pipelines.reading import open_items
 from pipelines.settings import Settings
 from pipelines.wiring import all_items
@@ -60,20 +60,26 @@ def test_the_manifests_of_the_loop_hold_each_half_where_it_belongs(tmp_path: Pat
     assert not ids[0] & (halves[0] | halves[1]) and not ids[1] & ids[2]
 
 
+def test_no_two_items_of_the_calibration_show_the_same_so_that_its_holdout_can_be_locked() -> None:
+    shown = [(item.text, str(item.picture)) for item in known("calibration")]
+    assert len(set(shown)) == len(shown)
+    assert len(shown) < len([item for item in read_items("calibration") if item.picture is None or item.pair])
+
+
 @pytest.mark.loop
 @pytest.mark.timeout(1800)
 def test_a_first_probe_misses_the_new_kind_and_one_that_saw_its_other_half_does_not(
     tmp_path: Path, report: Callable[[str, object], None]
 ) -> None:
     files = write_loop_files(tmp_path)
-    known, taught, held, ordinary = _read(files.calibration, files.first, files.second)
-    rows = split(known, 0)
-    sites = choose_sites(known.take(np.concatenate([rows.train, rows.validation])), 0, 4).sites
-    first = find_operating_point(known, rows, sites, PointOptions(BOUND))
-    both, more = _joined(known, taught), split(taught, 0)
+    calibrated, taught, held, ordinary = _read(files.calibration, files.first, files.second)
+    rows = split(calibrated, 0)
+    sites = choose_sites(calibrated.take(np.concatenate([rows.train, rows.validation])), 0, 4).sites
+    first = find_operating_point(calibrated, rows, sites, PointOptions(BOUND))
+    both, more = _joined(calibrated, taught), split(taught, 0)
     all_rows = Split(
         *(
-            np.concatenate([old, new + len(known.harmful_N)])
+            np.concatenate([old, new + len(calibrated.harmful_N)])
             for old, new in zip(
                 (rows.train, rows.validation, rows.threshold),
                 (more.train, more.validation, more.threshold),
@@ -100,12 +106,12 @@ def _read(calibration: Path, first: Path, second: Path) -> tuple[Labelled, ...]:
     """Calibration, the labelled half, the other half, and the demo's own items of the second manifest."""
     backbone = load_backbone(Settings())
     groups: list[list[Item]] = [all_items(open_items(str(path))) for path in (calibration, first, second)]
-    new, known = (
+    new, others = (
         [item for item in groups[2] if (item.annotation.group == "new-harm") is wanted] for wanted in (True, False)
     )
     layers = list(range(1, len(backbone.blocks) + 1))
     parts = []
-    for items, hold_out in zip((*groups[:2], new, known), (HoldOut.AUTO, *[HoldOut.PAIR] * 3), strict=True):
+    for items, hold_out in zip((*groups[:2], new, others), (HoldOut.AUTO, *[HoldOut.PAIR] * 3), strict=True):
         read_NLPD = read_activations(backbone, [backbone.encode(item) for item in items], layers)
         parts.append(labelled(items, read_NLPD, hold_out))
     return tuple(parts)

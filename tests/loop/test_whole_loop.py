@@ -49,5 +49,5 @@ def test_a_candidate_of_a_model_that_understands_nothing_ends_the_loop_with_the_
     finished = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
 
     assert finished.returncode == 2, finished.stderr[-2000:]
-    assert "E_GATE_FLOOR" in " ".join(finished.stdout.split())
+    assert "no candidate: refused: E_GATE_" in " ".join(finished.stdout.split())
     assert not (tmp_path / "loop" / "second").exists()

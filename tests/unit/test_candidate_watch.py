@@ -74,8 +74,7 @@ def test_a_candidate_that_is_only_scored_reads_every_row_and_decides_nothing(wat
     watched.run.repeat(GOOD)
     watch, before = watched.watch(), watched.registry.state().number
 
-    while (found := watch.look()) and watch.behind:
-        pass
+    found = watch.finish()
 
     assert found is not None and found.rows == 159  # one could not be read
     opened = sum(not row.gate_open for row in watched.run.verdicts() if row.gate_open is not None)
@@ -140,11 +139,7 @@ def test_a_watch_that_begins_anew_counts_every_row_again(watched: Watched) -> No
     first = watched.watch()
     watched.work(first, lambda: GOOD, lambda: False)
 
-    again = watched.watch()
-    while (found := again.look()) and again.behind:
-        pass
-
-    assert found == first.look() == Counts(rows=159)
+    assert watched.watch().finish() == first.look() == Counts(rows=159)
 
 
 def test_parts_of_other_sites_are_counted_and_not_read(watched: Watched) -> None:
@@ -170,6 +165,4 @@ def test_a_store_that_does_not_answer_stops_nothing(watched: Watched, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(FolderStore, "get", silent)
         watch.look()
-    while (found := watch.look()) and watch.behind:
-        pass
-    assert found == Counts(rows=159)
+    assert watch.finish() == Counts(rows=159)
