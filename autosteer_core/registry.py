@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 from autosteer_core.audit_log import Deed, Head, append_after, damaged, entries_after, head, holds
+from autosteer_core.bundle import Bundle
 from autosteer_core.bundle_names import CARD, SIGNATURE
 from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import BundleRefused, UserMistake
@@ -31,8 +32,10 @@ class Registry:
     """Over a store that others write to as well; safe to call from several threads.
 
     `now` gives UTC, ISO 8601. Without `sign` it can be read, and nothing made to serve. `noted` hears of the head of
-    the log after each write; `known` is one that it heard of before, and proves that the log was not cut since: an
+    the log after each write; `known` tells the last that was heard of, and proves that the log was not cut since: an
     older promotion cannot be played again by removing the later ones. An empty log passes, as nothing serves by it.
+    `read` is asked before a bundle is signed: it refuses one that nobody trusted has vouched for, so that whoever can
+    only write to the store gets no signature of ours.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class Registry:
         now: Callable[[], str],
         sign: Sign | None = None,
         noted: Callable[[Head], None] = lambda _: None,
-        known: Head | None = None,
+        known: Callable[[], Head | None] = lambda: None,
+        read: Callable[[Mapping[str, bytes]], Bundle] = from_files,
     ) -> None:
-        self._store, self._now, self._sign, self._noted, self._known_head = store, now, sign, noted, known
+        self._store, self._now, self._sign, self._read = store, now, sign, read
+        self._noted, self._heard = noted, known
         self._state: State | None = None
         self._lock = Lock()
 
@@ -132,7 +137,7 @@ class Registry:
         Raises:
             UserMistake: E_REGISTRY_MOVED, what serves or is tried was changed since; E_REGISTRY_STAGE, it was refused
                 or recalled; E_REGISTRY_UNKNOWN; E_REGISTRY_BUNDLE, its bytes are gone.
-            BundleRefused: damaged, or of another model than the one that serves.
+            BundleRefused: damaged, not trusted, or of another model than the one that serves.
         """
         said = {"bundle_id": bundle_id, "reason": _reason(reason), "who": who}
 
@@ -181,7 +186,10 @@ class Registry:
         Raises:
             UserMistake: E_REGISTRY_BUNDLE, a file is gone.
         """
-        signature = self.state().signatures.get(bundle_id)
+        return self._files(self.state(), bundle_id)
+
+    def _files(self, state: State, bundle_id: BundleId) -> dict[str, bytes]:
+        signature = state.signatures.get(bundle_id)
         found = get_bundle(self._store, bundle_id)
         return found if signature is None else found | {SIGNATURE: signature.encode()}
 
@@ -191,9 +199,17 @@ class Registry:
         state = self._read_on(State())
         if last is not None and state.number < last.number:
             raise damaged(self._store, f"entry {state.number + 1} is missing")
-        if self._known_head and state.number and not holds(self._store, self._known_head):
-            raise damaged(self._store, f"entry {self._known_head.number}, which was noted on this machine, is gone")
+        self._require_what_was_heard(state)
         return state
+
+    def _require_what_was_heard(self, state: State) -> None:
+        known = self._heard()
+        if known and state.number and not holds(self._store, known):
+            raise damaged(
+                self._store,
+                f"entry {known.number} is gone that was noted on this machine, in audit_heads.jsonl of its state "
+                "folder (remove the lines there if the log was made anew on purpose)",
+            )
 
     def _read_on(self, state: State) -> State:
         for entry in entries_after(self._store, state.head):
@@ -227,8 +243,8 @@ class Registry:
             raise _wrong_stage(f"bundle {bundle_id} was {stage} and cannot serve: retrain, and promote another")
         if self._sign is None:
             raise UserMistake("this registry was opened without a key, to be read: open it with one to change it")
-        files = get_bundle(self._store, bundle_id)
-        found = from_files(files)
+        files = self._files(state, bundle_id)
+        found = self._read(files)
         if state.serving and found.fingerprint != state.records[state.serving].fingerprint:
             raise BundleRefused(
                 f"bundle {bundle_id} was fitted on model {found.fingerprint[:12]}, the one that serves on "
@@ -276,7 +292,7 @@ class Registry:
     def _moved(self, state: State, expected: int) -> UserMistake:
         return UserMistake(
             f"{self._store.describe()} is at entry {state.number}, the decision was based on entry {expected}, and "
-            "what serves or is tried was changed since: look at `autosteer bundles` and decide again",
+            "another change came in between: look at `autosteer bundles` and decide again",
             "E_REGISTRY_MOVED",
         )
 

@@ -2,10 +2,13 @@
 
 import getpass
 import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from autosteer_core.bundle import Bundle
-from autosteer_core.bundle_reading import admit
+from autosteer_core.bundle_names import CARD, WEIGHTS
+from autosteer_core.bundle_reading import admit, from_files
 from autosteer_core.bundle_signature import Signer
 from autosteer_core.errors import UserMistake
 from autosteer_core.registry import Published, Registry, State
@@ -18,28 +21,31 @@ from pipelines.settings import Settings
 from pipelines.signing import trust_of
 
 
-def open_registry(address: str) -> Registry:
+def open_registry(address: str, read: Callable[[Mapping[str, bytes]], Bundle] = from_files) -> Registry:
     """To read and to change; nothing is written, and no key made, before something is to be signed."""
     store = open_store(address)
-    return Registry(store, _now, sign_here, lambda head: note_head(store, head), noted_head(address))
+    return Registry(store, _now, sign_here, lambda head: note_head(store, head), lambda: noted_head(address), read)
 
 
 def registry_of(settings: Settings) -> Registry:
-    """Raises UserMistake where none is set."""
+    """Makes only bundles serve that the settings trust; raises UserMistake where no registry is set."""
     if settings.registry is None:
         raise UserMistake("no registry was named: give --registry, a folder or an s3:// address, or set `registry`")
-    return open_registry(settings.registry)
+    # Later epochs are given here, so an early one of a candidate's own signature is no reason to refuse it.
+    return open_registry(
+        settings.registry, lambda files: admit(files, replace(trust_of(settings), least_epoch=0)).bundle
+    )
 
 
 def publish_bundle(address: str, registry: Registry, settings: Settings) -> BundleId:
-    """A bundle that lies elsewhere becomes a candidate here.
+    """A bundle that lies elsewhere becomes a candidate here; whoever publishes it vouches for it, by a new signature.
 
     Raises:
         BundleRefused: not trusted, not sound, or no bundle.
     """
     files = read_files(address)
     bundle = named_bundle(address, lambda: admit(files, trust_of(settings)).bundle)
-    return registry.publish(files, _about(bundle))
+    return registry.publish({name: files[name] for name in (CARD, WEIGHTS)}, _about(bundle))
 
 
 def _about(bundle: Bundle) -> Published:

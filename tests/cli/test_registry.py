@@ -1,20 +1,24 @@
 """A bundle's life from the command line: publish, shadow, canary, promote, rollback, and what `bundles` tells."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Signer
+from autosteer_core.registry import Published, Registry
 from infra.folder_store import FolderStore
 from pipelines.bundle_files import load_bundle, save_bundle
+from pipelines.registry_files import open_registry
 from pipelines.settings import load_settings
-from pipelines.signing import signer_of
+from pipelines.signing import signer_of, trust_of
 from tests.bundle_bytes import STRANGER
 from tests.cli.test_bad_input import InProcess, assert_one_sentence, inside  # noqa: F401
-from tests.registries import numbered
+from tests.registries import AT, files, numbered
 from tests.workspace import Workspace
 
 FIRST, SECOND = (str(numbered(number).bundle_id) for number in range(2))
@@ -74,7 +78,7 @@ def test_the_registry_is_an_audit_log_whose_end_cannot_be_cut_unseen(
     (workspace.root / "cut/audit/000000003.json").unlink()
 
     assert inside(workspace.command("audit-log", "verify", "cut")).returncode == 1
-    assert_one_sentence(inside(workspace.command("bundles", "--registry", "cut")), "noted on this machine, is gone")
+    assert_one_sentence(inside(workspace.command("bundles", "--registry", "cut")), "that was noted on this machine")
     (workspace.root / "cut/audit/000000001.json").write_bytes(b"{}")
     assert_one_sentence(inside(workspace.command("bundles", "--registry", "cut")), "E_AUDIT_LOG")
 
@@ -114,12 +118,40 @@ def test_a_strangers_bundle_may_be_allowed_and_is_signed_here_once_it_serves(
     promoted = ["promote", bundle_id, "--reason", "I know its maker", "--registry", "allowed"]
     assert inside(workspace.command(*promoted)).returncode == 0
 
-    from autosteer_core.bundle_reading import admit
-    from pipelines.registry_files import open_registry
-    from pipelines.signing import trust_of
-
     files = open_registry(str(workspace.root / "allowed")).files(bundle_id)
     assert admit(files, trust_of(load_settings())).epoch == 2
+
+
+def test_a_registry_that_was_made_anew_at_the_same_place_is_a_new_one(
+    workspace: Workspace,
+    inside: InProcess,  # noqa: F811
+) -> None:
+    place = workspace.root / "anew"
+    opened = open_registry(str(place))
+    for _ in range(2):
+        assert inside(workspace.command("publish", "v0", "--registry", "anew")).returncode == 0
+        assert inside(workspace.command("promote", FIRST, "--reason", "go", "--registry", "anew")).returncode == 0
+        assert opened.state().epoch == 2  # also by one who opened it before that
+        shutil.rmtree(place)
+        opened = open_registry(str(place))
+
+
+def test_who_can_only_write_to_the_registry_gets_no_bundle_signed(
+    workspace: Workspace,
+    inside: InProcess,  # noqa: F811
+) -> None:
+    """A stranger puts a bundle and a sound entry there: it can be looked at, and neither tried nor promoted."""
+    store = FolderStore(workspace.root / "shared")
+    assert inside(workspace.command("publish", "v0", "--registry", "shared")).returncode == 0
+    strange = Registry(store, lambda: AT, lambda card, epoch: Signer(STRANGER, epoch).signature(card))
+    bundle_id = strange.publish(files(7), Published())
+    strange.promote(bundle_id, "trust me", "nobody")
+
+    for act in (["shadow", FIRST], ["promote", FIRST, "--reason", "ours again"]):
+        assert inside(workspace.command(*act, "--registry", "shared")).returncode == 0
+    back = ["rollback", "--reason", "worse", "--registry", "shared"]
+    assert_one_sentence(inside(workspace.command(*back)), "E_ARTIFACT_UNTRUSTED")
+    assert told(inside(workspace.command("bundles", "--registry", "shared", "--json")))["serving"] == FIRST
 
 
 def test_what_a_bundle_says_of_its_origin_stands_in_the_registry(

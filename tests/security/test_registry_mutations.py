@@ -38,7 +38,7 @@ def test_every_mutation_is_refused_or_leaves_nothing_that_serves(report: Callabl
             store.put(key, original.get(key))
         MUTATE[number % len(MUTATE)](store, luck)
         try:
-            state = Registry(store, lambda: AT, known=noted).state()
+            state = Registry(store, lambda: AT, known=lambda: noted).state()
         except UserMistake as mistake:
             assert mistake.code == "E_AUDIT_LOG"
         else:

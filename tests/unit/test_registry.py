@@ -274,10 +274,10 @@ def test_later_promotions_cannot_be_removed_to_play_an_older_one_again(store: Bl
     store.delete("audit/000000004.json")
 
     assert registry(store).state().serving == first  # the control: the rest of the log is sound by itself
-    assert code_of(lambda: Registry(store, lambda: AT, known=noted).state()) == "E_AUDIT_LOG"
+    assert code_of(lambda: Registry(store, lambda: AT, known=lambda: noted).state()) == "E_AUDIT_LOG"
     for key in list(store.keys("audit/")):
         store.delete(key)
-    assert Registry(store, lambda: AT, known=noted).state().serving is None
+    assert Registry(store, lambda: AT, known=lambda: noted).state().serving is None
 
 
 def test_what_was_opened_without_a_key_can_be_read_and_makes_nothing_serve(store: BlobStore) -> None:
