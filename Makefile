@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evaluate chameleon test tour chaos security check bench lock clean
+.PHONY: help demo loop evaluate chameleon test tour chaos security check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ $(VENV)/.dev: $(VENV)/.demo
 
 demo: $(VENV)/.demo ## set up, build the demo model, calibrate, generate with --compare, audit, report
 	$(BIN)/autosteer demo --out $(OUT)
+
+loop: $(VENV)/.demo ## from a kind of harm that the probe misses to a better probe in running workers, and back
+	$(BIN)/python -m pipelines.loop --out runs/loop
 
 # The public sets are not ours to ship: `autosteer suites` says where each is to be had. DATA is the folder with them.
 EVALUATE := runs/evaluate

@@ -88,18 +88,18 @@ def require_activations(schema: pa.Schema) -> None:
         raise UserMistake(f"this is no file of activations: it has the columns {', '.join(schema.names)}")
 
 
-def without_rows(data: bytes, rows: Collection[int]) -> bytes | None:
-    """The file with all other rows; None where none is left."""
-    table = table_of(data)
-    left = table.filter(pc.invert(pc.is_in(table.column("row"), pa.array(sorted(rows), pa.int64()))))
-    return written(left) if left.num_rows else None
-
-
 def contents_from_parquet(data: bytes) -> list[tuple[str, bytes]]:
     """(item id, content) of every row, without what was read of it."""
     with opened_parquet(BytesIO(data), "a file of activations") as file:
         columns = file.read(columns=["item_id", "content"]).to_pydict()
     return list(zip(columns["item_id"], columns["content"], strict=True))
+
+
+def without_rows(data: bytes, rows: Collection[int]) -> bytes | None:
+    """The file with all other rows; None where none is left."""
+    table = table_of(data)
+    left = table.filter(pc.invert(pc.is_in(table.column("row"), pa.array(sorted(rows), pa.int64()))))
+    return written(left) if left.num_rows else None
 
 
 def origin_of(data: bytes) -> dict[str, str]:
