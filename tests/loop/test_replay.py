@@ -78,11 +78,11 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, list[Ver
 
 
 def _centred(probe: Probe, activation_ND: torch.Tensor) -> Probe:
-    """As a fitted probe is: standardised by what it reads, half of all gates open."""
-    scaled_to = replace(probe, mean=activation_ND.mean(0), scale=activation_ND.std(0) + 1e-3)
-    return replace(
-        scaled_to, outer_bias=probe.outer_bias - scaled_to.logit(activation_ND).median() * probe.temperature
-    )
+    """As a fitted probe is: standardised by what it reads, half of all gates open, logits of some units."""
+    made = replace(probe, mean=activation_ND.mean(0), scale=activation_ND.std(0) + 1e-3)
+    logit_N = made.logit(activation_ND)
+    steepness = probe.temperature * logit_N.std() / 3
+    return replace(made, outer_bias=probe.outer_bias - logit_N.median() * probe.temperature, temperature=steepness)
 
 
 def _file(rows: list[Verdict], made: Bundle) -> bytes:
