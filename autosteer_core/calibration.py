@@ -14,7 +14,8 @@ from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.head_fitting import HeadOptions, fit_head
 from autosteer_core.importance import Importance, importance
-from autosteer_core.labelled import HoldOut, Labelled, Split, labelled, split
+from autosteer_core.kept_activations import content_hash
+from autosteer_core.labelled import HoldOut, Labelled, Split, equal_together, labelled, split
 from autosteer_core.layer_choice import choose_sites
 from autosteer_core.material import Material, Origin
 from autosteer_core.material_uses import material_of
@@ -146,6 +147,9 @@ def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions
 
     read_NLPD = read_activations(backbone, prompts, layers, options.budget, show)
     data = labelled(given.items, read_NLPD, options.hold_out)
+    if options.holdout:
+        # Or one of two equal items could be fitted on, and the other be held out.
+        data = equal_together(data, [content_hash(item) for item in given.items])
     return _Known(backbone, prompts, data, split(data, options.seed, options.holdout), options)
 
 

@@ -1,7 +1,7 @@
 """Labelled items as arrays, and splits that keep twins and sources together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -114,7 +114,12 @@ def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut 
     )
 
 
-def _joined(pairs: Sequence[str], sources: Sequence[str]) -> NDArray[np.str_]:
+def equal_together(data: Labelled, contents: Sequence[bytes]) -> Labelled:
+    """Items that show the model the same are of one unit, whatever their pairs; `contents` says what each shows."""
+    return replace(data, unit_N=_joined(data.unit_N, [content.hex() for content in contents]))
+
+
+def _joined(pairs: Sequence[str] | NDArray[np.str_], sources: Sequence[str]) -> NDArray[np.str_]:
     """Rows that share a pair or a source, directly or through other rows, are one unit."""
     _, pair_N = np.unique(pairs, return_inverse=True)
     _, source_N = np.unique(sources, return_inverse=True)

@@ -1,21 +1,17 @@
-"""Promote a candidate while a run works: scored beside what serves first, and watched afterwards."""
+"""Promote a candidate while a run works, once the run has scored it on enough of its rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
-from autosteer_core.bundle import Bundle
-from autosteer_core.canary_guard import Counts, GuardLimits
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import read_records
 from autosteer_core.registry import Registry, Stage
 from autosteer_core.run import Run
 from autosteer_core.values import BundleId, QueueCounts
-from pipelines.candidate_watch import CandidateWatch
+from pipelines.candidate_watch import shadow_views
 
 SHARE = 0.25  # of the rows, committed under the bundle that served before
-# A fifth of this traffic is harm of the new kind, on which the candidate is meant to open.
-LIMITS = GuardLimits(opened=0.5)
 _NOT_YET = frozenset({Stage.CANDIDATE, Stage.SHADOW, Stage.CANARY})
 
 
@@ -31,33 +27,26 @@ class MidwayPromotion:
     views: BlobStore
     store: BlobStore
     candidate: BundleId
-    load: Callable[[BundleId], Bundle]
     who: str
     rows_before: int | None = None
     seconds: float | None = None
-    scored: Counts = field(default_factory=Counts)
-    _watch: CandidateWatch | None = None
+    scored: dict[str, Any] = field(default_factory=dict)
     _promoted_at: float = 0.0
 
     def hear(self, run: Run, rows_done: int, counts: QueueCounts) -> None:
         """As `run_batch` tells it at every poll."""
-        self._look(run.run_id)
         if self.rows_before is None and rows_done >= SHARE * run.rows:
-            self._promote(rows_done)
+            self._promote(run.run_id, rows_done)
         elif self.rows_before is not None and self.seconds is None and self._is_used():
             self.seconds = perf_counter() - self._promoted_at
 
-    def _look(self, run_id: str) -> None:
-        if self._watch is None:
-            self._watch = CandidateWatch((self.store, run_id), self.registry, self.views, self.load, LIMITS)
-        counts = self._watch.look()
-        if counts is not None and self.rows_before is None:
-            self.scored = counts
-
-    def _promote(self, rows_done: int) -> None:
+    def _promote(self, run_id: str, rows_done: int) -> None:
         state = self.registry.state()
         if state.stages[self.candidate] in _NOT_YET:
-            reason = f"scored on {self.scored.rows} rows: {self.scored.opened} gates more, {self.scored.closed} fewer"
+            views = (view for view in shadow_views(self.views, self.candidate) if view["run_id"] == run_id)
+            self.scored = next(views, {"rows": 0, "opened": 0, "closed": 0})
+            rows, opened, closed = (self.scored[name] for name in ("rows", "opened", "closed"))
+            reason = f"scored on {rows} rows: {opened} gates more, {closed} fewer"
             self.registry.promote(self.candidate, reason, self.who, expected=state.number)
         self.rows_before, self._promoted_at = rows_done, perf_counter()
 

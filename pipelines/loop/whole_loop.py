@@ -6,7 +6,7 @@ Each step calls what its command calls. A loop that was stopped is continued by 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -49,6 +49,8 @@ from workers.ray_pool import Pool
 
 # Few slots and short parts: a worker claims ahead what its slots can take, and what is claimed keeps its bundle.
 _SMALL = {"slots": 4, "rows_per_part": 8, "max_new_tokens": 12, "workers": 2, "activations": True}
+# A fifth of the second run is harm of the new kind, on which the candidate is meant to open.
+_GUARD = {"guard_opened": 0.5}
 # Calm first: the promise is about false refusals, so an unknown kind of harm is missed and not stopped by caution.
 _CALM = {"bounds": Bounds.FALSE_REFUSALS, "alpha": 0.1, "hold_out": HoldOut.PAIR}
 
@@ -91,7 +93,7 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.files = write_loop_files(self.out / "manifests")
-        self.settings = self.given.model_copy(update=_SMALL | _CALM)
+        self.settings = self.given.model_copy(update=_SMALL | _GUARD | _CALM)
         self.store: BlobStore = open_store(str(self.out / "registry"))
         self.registry: Registry = open_registry(str(self.out / "registry"))
 
@@ -148,12 +150,12 @@ class _Loop:
             if self.registry.state().serving == self.first_bundle:
                 self.registry.shadow(candidate, "to be scored beside the one that serves", who_here())
             store = open_store(str(self.out / "second"))
-            promotion = MidwayPromotion(self.registry, self.store, store, candidate, self._bundle, who_here())
+            promotion = MidwayPromotion(self.registry, self.store, store, candidate, who_here())
             self._generate("second", pool, promotion.hear)
             _require_served(self.registry, candidate)
             self.found |= {
                 "rows_before_the_promotion": promotion.rows_before,
-                "shadow": asdict(promotion.scored),
+                "shadow": promotion.scored,
                 "seconds_to_the_first_part": promotion.seconds and round(promotion.seconds, 2),
                 "parts": parts_by_bundle(store),
             }

@@ -12,6 +12,7 @@ from autosteer_core.records import CommitRecord
 from autosteer_core.registry import Published, Registry, Stage
 from autosteer_core.values import Annotation, BundleId, Label, QueueCounts, Verdict
 from infra.folder_store import FolderStore
+from pipelines.candidate_watch import CandidateWatch
 from pipelines.loop.gauge import Gauge, gauge, parts_by_bundle
 from pipelines.loop.promotion import MidwayPromotion
 from pipelines.loop.report import report_page
@@ -43,8 +44,14 @@ class LabelledRun(KeptRun):
 
 
 def promotion(run: KeptRun, ours: Registry, store: FolderStore) -> MidwayPromotion:
+    return MidwayPromotion(ours, store, run.store, OTHER.bundle_id, "tests")
+
+
+def scored(run: KeptRun, ours: Registry, store: FolderStore) -> None:
+    """As the run's own watch does it, under limits that no bundle breaks: a third of their gates differ."""
     known = {each.bundle_id: each for each in (run.first, OTHER)}
-    return MidwayPromotion(ours, store, run.store, OTHER.bundle_id, lambda each: known[each], "tests")
+    limits = GuardLimits(opened=0.9, closed=0.9, failed=0.9)
+    CandidateWatch((run.store, run.run.run_id), ours, store, lambda each: known[each], limits).finish()
 
 
 @pytest.fixture
@@ -59,31 +66,26 @@ def serving(tmp_path: Path) -> tuple[Registry, FolderStore, KeptRun]:
     return ours, store, run
 
 
-def calm(midway: MidwayPromotion, monkeypatch: pytest.MonkeyPatch) -> MidwayPromotion:
-    """Under limits that no bundle breaks: these two differ in a third of their gates."""
-    monkeypatch.setattr("pipelines.loop.promotion.LIMITS", GuardLimits(opened=0.9, closed=0.9, failed=0.9))
-    return midway
-
-
 def test_a_candidate_is_promoted_once_a_quarter_of_the_rows_is_there_and_its_first_part_is_timed(
-    serving: tuple[Registry, FolderStore, KeptRun], monkeypatch: pytest.MonkeyPatch
+    serving: tuple[Registry, FolderStore, KeptRun],
 ) -> None:
     ours, store, run = serving
-    midway = calm(promotion(run, ours, store), monkeypatch)
+    midway = promotion(run, ours, store)
 
     midway.hear(run.run, 0, NONE)
     assert ours.state().serving == run.first.bundle_id
     run.repeat(run.first, most=1)
+    scored(run, ours, store)
     midway.hear(run.run, 8, NONE)
     assert ours.state().serving == OTHER.bundle_id
-    assert (midway.rows_before, midway.scored.rows, midway.seconds) == (8, 7, None)
+    assert (midway.rows_before, midway.scored["rows"], midway.seconds) == (8, 7, None)
 
     run.repeat(OTHER)
     midway.hear(run.run, 30, NONE)
     assert midway.seconds is not None and midway.seconds >= 0
     assert parts_by_bundle(run.store) == {str(run.first.bundle_id): 1, str(OTHER.bundle_id): 3}
     number = ours.state().number
-    calm(promotion(run, ours, store), monkeypatch).hear(run.run, 30, NONE)
+    promotion(run, ours, store).hear(run.run, 30, NONE)
     assert ours.state().number == number
 
 

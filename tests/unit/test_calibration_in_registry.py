@@ -11,7 +11,7 @@ from autosteer_core.bundle_reading import admit
 from autosteer_core.calibration import Calibration, CalibrationSet, calibrate
 from autosteer_core.errors import UserMistake
 from autosteer_core.kept_activations import content_hash
-from autosteer_core.labelled import labelled, split
+from autosteer_core.labelled import equal_together, labelled, split
 from autosteer_core.material import Use
 from autosteer_core.retraining import RetrainOptions, retrain
 from infra.column_map import ColumnMap
@@ -50,6 +50,23 @@ def test_a_holdout_takes_its_rows_from_train_and_leaves_the_threshold_its_own() 
     assert sorted([*with_one.train, *with_one.holdout]) == without.train.tolist()
     assert not set(data.unit_N[with_one.holdout]) & set(data.unit_N[with_one.train])
     assert not len(without.holdout)
+
+
+def test_items_that_show_the_same_are_of_one_unit_whatever_their_pairs_are() -> None:
+    import torch
+
+    twins = [replace(item, item_id=f"again {item.item_id}", annotation=replace(item.annotation, pair=f"again {row}"))
+             for row, item in enumerate(ITEMS)]  # fmt: skip
+    both = [*ITEMS, *twins]
+    data = labelled(both, torch.zeros(len(both), 1, 2, 4))
+
+    together = equal_together(data, [content_hash(item) for item in both])
+
+    assert together.unit_N[: len(ITEMS)].tolist() == together.unit_N[len(ITEMS) :].tolist()
+    assert together.units <= data.units and together.units > 1
+    rows = split(together, 0, holdout=True)
+    held = {content_hash(both[row]) for row in rows.holdout}
+    assert not held & {content_hash(both[row]) for row in (*rows.train, *rows.validation, *rows.threshold)}
 
 
 def test_the_material_tells_of_every_item_what_was_shown_and_what_it_was_used_for(made: Calibration) -> None:
