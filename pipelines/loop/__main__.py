@@ -11,6 +11,7 @@ from autosteer_core.errors import AutosteerError
 from pipelines.loop.whole_loop import run_loop
 from pipelines.settings import load_settings
 from pipelines.terminal import Terminal
+from workers.ray_access import prepare
 
 
 def main(
@@ -23,6 +24,7 @@ def main(
 
         python -m pipelines.loop --out runs/loop
     """
+    prepare()
     console = Terminal(stderr=as_json)
     try:
         found = run_loop(out, load_settings(), console)
