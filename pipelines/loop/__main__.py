@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from autosteer_core.errors import AutosteerError
-from pipelines.loop.whole_loop import run_loop
-from pipelines.settings import load_settings
 from pipelines.terminal import Terminal
 from workers.ray_access import prepare
 
@@ -24,7 +22,10 @@ def main(
 
         python -m pipelines.loop --out runs/loop
     """
-    prepare()
+    prepare()  # before anything imports Ray
+    from pipelines.loop.whole_loop import run_loop
+    from pipelines.settings import load_settings
+
     console = Terminal(stderr=as_json)
     try:
         found = run_loop(out, load_settings(), console)
