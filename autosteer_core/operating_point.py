@@ -91,12 +91,18 @@ def find_operating_point(
 
 
 def operating_point(
-    data: Readings, rows: Split, sites: int, options: PointOptions, shift: Importance | None = None
+    data: Readings,
+    rows: Split,
+    sites: int,
+    options: PointOptions,
+    shift: Importance | None = None,
+    promised: Rows | None = None,
 ) -> OperatingPoint:
     """Fit an MLP and a linear probe, keep the one with the smaller validation loss, and set its thresholds.
 
     Each is a mean over one probe for each of so many sites. Under `shift` both are fitted on weighted rows, and
-    thresholds come from threshold rows accepted as a sample of the traffic.
+    thresholds come from threshold rows accepted as a sample of the traffic. The threshold is no less cautious than
+    the threshold rows among `promised` ask for by themselves: new rows that are easy buy no errors on those.
 
     Raises:
         UserMistake: too few threshold rows to prove the bound.
@@ -111,7 +117,8 @@ def operating_point(
     kept = rows.threshold if shift is None else rows.threshold[shift.accepted(options.seed)[rows.threshold]]
     held_out = data.take(kept)
     risks = {name: probe.risk(held_out.activation_ND).double().numpy() for name, probe in fitted.items()}
-    common, slices = _thresholds(held_out, risks[chosen], options.bound)
+    before_N = None if promised is None else np.isin(kept, promised)
+    common, slices = _thresholds(held_out, risks[chosen], options.bound, before_N)
     gates_N = _gates(held_out, risks[chosen], common, slices)
     measured: dict[str, Any] = {
         "chosen": chosen,
@@ -132,13 +139,15 @@ def _examples(data: Readings, part: Rows, shift: Importance | None) -> Examples:
 
 
 def _thresholds(
-    data: Readings, risk: NDArray[np.float64], bound: Bound
+    data: Readings, risk: NDArray[np.float64], bound: Bound, before_N: NDArray[np.bool_] | None
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
     """One for all rows, and one for each modality that needs more caution; one modality alone needs none.
 
     Rows of no known modality share the common one.
     """
     common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
+    if before_N is not None:
+        common = _as_cautious(common, data.harmful_N, risk, before_N)
     slices = {}
     for name in np.intersect1d(data.modality_N, list(Modality)):
         here = data.modality_N == name
@@ -146,6 +155,19 @@ def _thresholds(
         if own.threshold != common.threshold and not here.all():
             slices[Modality(name)] = own
     return common, slices
+
+
+def _as_cautious(
+    common: Guarantee, harmful_N: NDArray[np.bool_], risk: NDArray[np.float64], before_N: NDArray[np.bool_]
+) -> Guarantee:
+    """The common one, or that of the marked rows alone where it is more cautious and they are enough to prove one."""
+    harmful, benign = risk[before_N & harmful_N], risk[before_N & ~harmful_N]
+    limits = (common.alpha, common.delta, common.bounds)
+    if not supports_own_threshold(len(harmful), len(benign), *limits):
+        return common
+    both = (choose_threshold(harmful, benign, *limits).threshold, common.threshold)
+    cautious = min(both) if common.bounds is Bounds.MISSES else max(both)
+    return guarantee_at(cautious, risk[harmful_N], risk[~harmful_N], *limits)
 
 
 def _own_threshold(harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee) -> Guarantee:

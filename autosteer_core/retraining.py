@@ -32,18 +32,20 @@ class RetrainOptions:
 def retrain(parent: Bundle, material: Material, options: RetrainOptions) -> Bundle:
     """The same parent, material and options give the same bundle, to the bit.
 
-    Rows without a use get one; rows of the holdout are not touched.
+    Rows without a use get one; rows of the holdout are not touched. What the parent promised on its threshold rows
+    holds on those by themselves too.
 
     Raises:
         UserMistake: activations of another model or other sites, one label only, too few rows for the bound.
     """
     require_origin(material.origin, Origin(parent.fingerprint, parent.sites))
+    promised = material.rows(Use.THRESHOLD)
     material = assigned(material, options.seed)
     rows = split_of(material)
     _refuse_one_label(material, rows)
     readings = Readings(material.activation_ND, material.harmful_N, material.group_N, material.modality_N)
     with _one_thread():
-        point = operating_point(readings, rows, len(parent.sites), _point_options(parent, options))
+        point = operating_point(readings, rows, len(parent.sites), _point_options(parent, options), promised=promised)
     told = {
         "parent": str(parent.bundle_id),
         "material_sha256": options.material_sha256,

@@ -10,11 +10,11 @@ from autosteer_core.bundle import Bundle, to_files
 from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import UserMistake
 from autosteer_core.golden_rows import check_golden
-from autosteer_core.guarantee import Bounds, Guarantee
+from autosteer_core.guarantee import Bounds, Guarantee, upper_limit
 from autosteer_core.material import Material, Origin, Use
 from autosteer_core.material_uses import apart_from, assigned
 from autosteer_core.operating_point import Bound
-from autosteer_core.probe import Probe
+from autosteer_core.probe import Probe, gate_is_open
 from autosteer_core.probe_fitting import ProbeOptions
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.retraining import RetrainOptions, retrain
@@ -83,6 +83,24 @@ def test_the_promise_is_the_parents_unless_another_is_asked_for() -> None:
 
     assert (kept.alpha, kept.bounds) == (0.15, Bounds.FALSE_REFUSALS)
     assert kept.false_refusal_bound <= 0.15
+
+
+@pytest.mark.parametrize("bounds", Bounds)
+def test_easy_new_rows_buy_no_errors_on_the_rows_that_the_parent_promised_on(bounds: Bounds) -> None:
+    hard, easy = tiny_material(1000, gap=1.5), open_rows(tiny_material(3000, gap=9.0, seed=1))
+    easy.activation_ND[torch.from_numpy(~easy.harmful_N), 0] -= 6
+    both = Material.joined([hard, easy])
+    options = replace(OPTIONS, bound=Bound(0.3, 0.05, bounds))
+
+    child = retrain(parent_of(), both, options)
+
+    held = hard.take(hard.rows(Use.THRESHOLD))
+    edge = 1e-6 if bounds is Bounds.FALSE_REFUSALS else -1e-6  # of risks that were read in another batch
+    gate_N = gate_is_open(child.probe.risk(held.activation_ND), child.guarantee.threshold + edge).numpy()
+    wrong = held.harmful_N & ~gate_N if bounds is Bounds.MISSES else ~held.harmful_N & gate_N
+    assert upper_limit(int(wrong.sum()), len(held) // 2, 0.05) <= 0.3
+    together = retrain(parent_of(), open_rows(both), options)
+    assert (child.guarantee.threshold < together.guarantee.threshold) == (bounds is Bounds.MISSES)
 
 
 def test_rows_of_the_holdout_change_nothing() -> None:
