@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo loop evaluate chameleon test tour chaos security check bench lock clean
+.PHONY: help demo loop evaluate chameleon test tour chaos security check bench lock clean loop-tests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an ho
 
 security: $(VENV)/.dev ## feed hostile input of 96 kinds and mutations of it, numbers last (SECURITY_SCALE=0.1: quick)
 	$(BIN)/python -m pytest tests/security tests/ray/test_ray_access.py -m security -s
+
+loop-tests: $(VENV)/.dev ## retrain, gate, swap, replay and kill at full size, numbers last (LOOP_SCALE=0.1: quick)
+	$(BIN)/python -m pytest tests/loop -m loop -s
 
 check: $(VENV)/.dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .
