@@ -32,6 +32,7 @@ from autosteer_core.probe_fitting import (
 from autosteer_core.values import Modality, Site
 
 Rows = NDArray[np.int64]
+_MOST_GROUPS = 500  # a card has at most 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,21 @@ class OperatingPoint:
     measured: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a probe reads of labelled items, (N, sites * d), and what is known of them."""
+
+    activation_ND: torch.Tensor
+    harmful_N: NDArray[np.bool_]
+    group_N: NDArray[np.str_]
+    modality_N: NDArray[np.str_]
+
+    def take(self, rows: Rows) -> "Readings":
+        """The chosen rows, in the given order."""
+        told = (self.harmful_N[rows], self.group_N[rows], self.modality_N[rows])
+        return Readings(self.activation_ND[torch.from_numpy(rows)], *told)
+
+
 def find_operating_point(
     data: Labelled,
     rows: Split,
@@ -69,26 +85,40 @@ def find_operating_point(
     options: PointOptions,
     shift: Importance | None = None,
 ) -> OperatingPoint:
+    """The operating point of a probe at the chosen sites, see `operating_point`."""
+    readings = Readings(data.side_by_side(sites), data.harmful_N, data.group_N, data.modality_N)
+    return operating_point(readings, rows, len(sites), options, shift)
+
+
+def operating_point(
+    data: Readings,
+    rows: Split,
+    sites: int,
+    options: PointOptions,
+    shift: Importance | None = None,
+    promised: Rows | None = None,
+) -> OperatingPoint:
     """Fit an MLP and a linear probe, keep the one with the smaller validation loss, and set its thresholds.
 
-    Each is a mean over one probe a site. Under `shift` both are fitted on weighted rows, and
-    thresholds come from threshold rows accepted as a sample of the traffic.
+    Each is a mean over one probe for each of so many sites. Under `shift` both are fitted on weighted rows, and
+    thresholds come from threshold rows accepted as a sample of the traffic. The threshold is no less cautious than
+    the threshold rows among `promised` ask for by themselves: new rows that are easy buy no errors on those.
 
     Raises:
         UserMistake: too few threshold rows to prove the bound.
     """
-    features_ND = data.side_by_side(sites)
-    parts = [_examples(features_ND, data, part, shift) for part in (rows.train, rows.validation)]
+    parts = [_examples(data, part, shift) for part in (rows.train, rows.validation)]
     fitted = {
-        name: fit_site_probes(parts[0], parts[1], len(sites), options.seed, replace(options.probe, hidden=hidden))
+        name: fit_site_probes(parts[0], parts[1], sites, options.seed, replace(options.probe, hidden=hidden))
         for name, hidden in (("mlp", options.probe.hidden), ("linear", 0))
     }
     losses = {name: validation_loss(probe, parts[1], options.probe) for name, probe in fitted.items()}
     chosen = min(losses, key=lambda name: losses[name])
     kept = rows.threshold if shift is None else rows.threshold[shift.accepted(options.seed)[rows.threshold]]
-    risks = {name: probe.risk(features_ND[kept]).double().numpy() for name, probe in fitted.items()}
     held_out = data.take(kept)
-    common, slices = _thresholds(held_out, risks[chosen], options.bound)
+    risks = {name: probe.risk(held_out.activation_ND).double().numpy() for name, probe in fitted.items()}
+    before_N = None if promised is None else np.isin(kept, promised)
+    common, slices = _thresholds(held_out, risks[chosen], options.bound, before_N)
     gates_N = _gates(held_out, risks[chosen], common, slices)
     measured: dict[str, Any] = {
         "chosen": chosen,
@@ -101,25 +131,43 @@ def find_operating_point(
     return OperatingPoint(fitted[chosen], _as_gated(common, held_out.harmful_N, gates_N), slices, measured)
 
 
-def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Importance | None) -> Examples:
-    examples = Examples.of(features_ND[part], torch.from_numpy(data.harmful_N[part]))
+def _examples(data: Readings, part: Rows, shift: Importance | None) -> Examples:
+    examples = Examples.of(data.activation_ND[part], torch.from_numpy(data.harmful_N[part]))
     if shift is None:
         return examples
     return replace(examples, weight_N=torch.from_numpy(shift.weight_N[part]).float())
 
 
 def _thresholds(
-    data: Labelled, risk: NDArray[np.float64], bound: Bound
+    data: Readings, risk: NDArray[np.float64], bound: Bound, before_N: NDArray[np.bool_] | None
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
-    """One for all rows, and one for each modality that needs more caution; one modality alone needs none."""
+    """One for all rows, and one for each modality that needs more caution; one modality alone needs none.
+
+    Rows of no known modality share the common one.
+    """
     common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
+    if before_N is not None:
+        common = _as_cautious(common, data.harmful_N, risk, before_N)
     slices = {}
-    for name in np.unique(data.modality_N):
+    for name in np.intersect1d(data.modality_N, list(Modality)):
         here = data.modality_N == name
         own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common)
         if own.threshold != common.threshold and not here.all():
             slices[Modality(name)] = own
     return common, slices
+
+
+def _as_cautious(
+    common: Guarantee, harmful_N: NDArray[np.bool_], risk: NDArray[np.float64], before_N: NDArray[np.bool_]
+) -> Guarantee:
+    """The common one, or that of the marked rows alone where it is more cautious and they are enough to prove one."""
+    harmful, benign = risk[before_N & harmful_N], risk[before_N & ~harmful_N]
+    limits = (common.alpha, common.delta, common.bounds)
+    if not supports_own_threshold(len(harmful), len(benign), *limits):
+        return common
+    both = (choose_threshold(harmful, benign, *limits).threshold, common.threshold)
+    cautious = min(both) if common.bounds is Bounds.MISSES else max(both)
+    return guarantee_at(cautious, risk[harmful_N], risk[~harmful_N], *limits)
 
 
 def _own_threshold(harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee) -> Guarantee:
@@ -151,10 +199,10 @@ def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[
 
 
 def _gates(
-    data: Labelled, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
+    data: Readings, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
 ) -> NDArray[np.bool_]:
-    thresholds = [slices.get(Modality(name), guarantee).threshold for name in data.modality_N]
-    return risk >= np.array(thresholds)
+    own = {str(name): found.threshold for name, found in slices.items()}
+    return risk >= np.array([own.get(name, guarantee.threshold) for name in data.modality_N.tolist()])
 
 
 def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
@@ -165,10 +213,11 @@ def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def by_group(data: Labelled, gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
-    """Misses and false refusals per group, for the card."""
+def by_group(data: Readings, gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
+    """Misses and false refusals per group, for the card: of the largest groups, where there are very many."""
     table: dict[str, dict[str, str]] = {}
-    for group in np.unique(data.group_N):
+    groups, counts = np.unique(data.group_N, return_counts=True)
+    for group in np.sort(groups[np.argsort(-counts, kind="stable")[:_MOST_GROUPS]]):
         here = data.group_N == group
         missed, wrong = here & data.harmful_N & ~gates, here & ~data.harmful_N & gates
         table[str(group)] = {
