@@ -9,13 +9,17 @@ import pytest
 from autosteer_core.commit import commit_part, seal, unseal
 from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
+from autosteer_core.registry import Published
 from autosteer_core.row_ids import RowIds
 from autosteer_core.run import Run, take_over
 from autosteer_core.values import Action, Lease, Verdict
+from pipelines.retrain import Outcome, retrain_registry
 from tests.deploy.conftest import BUCKET, ROLES, StoreAs
 from tests.deploy.files import read_json
 from tests.deploy.iam_rules import Call, allows
 from tests.deploy.s3_calls import OWNER, Guard
+from tests.registries import files, registry
+from tests.retrainings import REQUEST, learning, new_rows, serving
 
 POLICIES = {role: read_json(f"iam/{role}.json") for role in ROLES}
 OUT = f"arn:aws:s3:::{BUCKET}/output/monday"
@@ -85,7 +89,7 @@ def _run_as_worker(store_as: StoreAs) -> None:
 
 def test_a_reader_may_read_a_finished_output_and_nothing_else(store_as: StoreAs, guard: Guard) -> None:
     store_as(OWNER, "output/tuesday").put("dataset.json", b"{}")
-    store_as(OWNER, "holdout").put("items.jsonl", b"{}")
+    store_as(OWNER, "registry").put("labels/1.parquet", b"{}")
     out = store_as("reader", "output/tuesday")
     guard.asked.clear()
 
@@ -98,48 +102,70 @@ def test_a_reader_may_read_a_finished_output_and_nothing_else(store_as: StoreAs,
         lambda: out.put("dataset.json", b"changed"),
         lambda: out.put_if_absent("parts/1", b""),
         lambda: out.delete("dataset.json"),
-        lambda: list(store_as("reader", "holdout").keys()),
-        lambda: store_as("reader", "holdout").get("items.jsonl"),
+        lambda: list(store_as("reader", "registry").keys()),
+        lambda: store_as("reader", "registry").get("labels/1.parquet"),
     ):
         with pytest.raises(AutosteerError, match="AccessDenied|403|not allowed|denied"):
             denied()
 
 
-def test_a_retraining_may_write_bundles_and_is_granted_nothing_else(store_as: StoreAs, guard: Guard) -> None:
-    for folder in ("labels", "holdout", "output/monday"):
-        store_as(OWNER, folder).put("items.jsonl", b"{}")
+def test_a_retraining_does_its_work_under_its_role_and_is_granted_nothing_else(
+    store_as: StoreAs, guard: Guard
+) -> None:
+    serving(store_as(OWNER, "registry"))
+    store_as(OWNER, "output/monday").put("dataset.json", b"{}")
     guard.asked.clear()
 
-    for folder in ("labels", "holdout", "output/monday"):
-        assert list(store_as("retrain", folder).keys())
-        assert store_as("retrain", folder).get("items.jsonl") == b"{}"
-    bundles = store_as("retrain", "bundles/next")
-    assert bundles.put_if_absent("weights.safetensors", LARGE)
-    assert not bundles.put_if_absent("weights.safetensors", LARGE)
-    assert bundles.put_if_absent("card.json", b"{}")
-    bundles.put("signature.json", b"{}")
-    bundles.put("signature.json", b"{}")
+    store = store_as("retrain", "registry")
+    done = retrain_registry(store, registry(store), learning(new_rows()), REQUEST, lambda step: None)
+    assert store_as("retrain", "output/monday").get("dataset.json") == b"{}"
 
-    assert {call.action for _, call in guard.asked} == granted(POLICIES["retrain"])
+    assert done.outcome is Outcome.CANDIDATE
     assert not [call for user, call in guard.denied if user == "retrain"]
+    # Only a large bundle is sent in pieces, and only one that fails gives them up.
+    assert {call.action for _, call in guard.asked} == granted(POLICIES["retrain"]) - {"s3:AbortMultipartUpload"}
+
+
+def test_a_run_that_follows_the_registry_reads_it_and_adds_what_its_guard_says(
+    store_as: StoreAs, guard: Guard
+) -> None:
+    parent = serving(store_as(OWNER, "registry"))
+    ours = registry(store_as(OWNER, "registry"))
+    other = ours.publish(files(1, "0f" * 32), Published())
+    ours.promote(other, "to be left", "a@b")
+
+    store = store_as("worker", "registry")
+    assert registry(store).files(other)
+    registry(store).roll_back("it stops everything", "guard")
+    for _ in range(2):
+        store.put(f"shadow/{other}/run.json", b"{}")
+
+    assert registry(store).state().serving == parent
+    assert not [call for user, call in guard.denied if user == "worker"]
+
+
+_LEARNT_FROM = ["materials/1.parquet", "labels/1.parquet", "audit/000000001.json"]
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("action", ["s3:PutObject", "s3:DeleteObject"])
-def test_no_role_writes_the_holdout(role: str, action: str) -> None:
-    call = Call(action, f"arn:aws:s3:::{BUCKET}/holdout/items.jsonl", _PUT | {"s3:if-none-match": "*"})
+@pytest.mark.parametrize("key", _LEARNT_FROM)
+def test_no_role_replaces_or_deletes_what_bundles_were_learnt_from(role: str, key: str) -> None:
+    """The locked holdout is one of the materials."""
+    arn = f"arn:aws:s3:::{BUCKET}/registry/{key}"
 
-    assert not allows(POLICIES[role], call)
+    assert not allows(POLICIES[role], Call("s3:PutObject", arn, _PUT))
+    assert not allows(POLICIES[role], Call("s3:DeleteObject", arn))
 
 
-def test_the_holdout_stays_closed_to_retraining_under_a_wider_grant() -> None:
+@pytest.mark.parametrize("key", _LEARNT_FROM)
+def test_a_retraining_deletes_none_of_it_under_a_wider_grant_either(key: str) -> None:
     wider = copy.deepcopy(POLICIES["retrain"])
     wider["Statement"].append({"Sid": "x", "Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]})
-    holdout = f"arn:aws:s3:::{BUCKET}/holdout/items.jsonl"
+    arn = f"arn:aws:s3:::{BUCKET}/registry/{key}"
 
-    assert allows(wider, Call("s3:GetObject", holdout))
-    assert not allows(wider, Call("s3:PutObject", holdout, _PUT | {"s3:if-none-match": "*"}))
-    assert not allows(wider, Call("s3:DeleteObject", holdout))
+    assert allows(wider, Call("s3:GetObject", arn))
+    assert not allows(wider, Call("s3:PutObject", arn, _PUT))
+    assert not allows(wider, Call("s3:DeleteObject", arn))
 
 
 _PUT = {"s3:ObjectCreationOperation": "true"}
@@ -164,7 +190,7 @@ def test_a_worker_cannot_delete_a_record(key: str) -> None:
     assert not allows(POLICIES["worker"], Call("s3:DeleteObject", f"{OUT}/{key}"))
 
 
-@pytest.mark.parametrize("prefix", ["", "holdout/", "labels/x"])
+@pytest.mark.parametrize("prefix", ["", "holdout/", "regis"])
 def test_a_worker_cannot_list_what_is_not_its_own(prefix: str) -> None:
     call = Call("s3:ListBucket", f"arn:aws:s3:::{BUCKET}", {"s3:prefix": prefix})
 
@@ -211,13 +237,15 @@ class TestBucketPolicy:
         assert allows(policy, Call("s3:PutObject", put.resource, _PUT | {"s3:if-none-match": "*"}))
         assert allows(policy, Call("s3:PutObject", put.resource, {"s3:ObjectCreationOperation": "false"}))
 
-    def test_only_the_keeper_writes_the_holdout(self) -> None:
+    @pytest.mark.parametrize("key", _LEARNT_FROM)
+    def test_only_the_keeper_removes_what_bundles_were_learnt_from(self, key: str) -> None:
         policy = {"Statement": [*self.policy["Statement"], _ALL]}
-        holdout = f"arn:aws:s3:::{BUCKET}/holdout/items.jsonl"
-        keeper = {"aws:PrincipalArn": "arn:aws:iam::111122223333:role/autosteer-holdout-keeper"}
+        arn = f"arn:aws:s3:::{BUCKET}/registry/{key}"
+        keeper = {"aws:PrincipalArn": "arn:aws:iam::111122223333:role/autosteer-registry-keeper"}
 
-        assert allows(policy, Call("s3:PutObject", holdout, _PUT | keeper))
-        assert not allows(policy, Call("s3:PutObject", holdout, _PUT | {"aws:PrincipalArn": "arn:aws:iam::1:root"}))
+        assert allows(policy, Call("s3:DeleteObject", arn, keeper))
+        assert not allows(policy, Call("s3:DeleteObject", arn, {"aws:PrincipalArn": "arn:aws:iam::1:root"}))
+        assert not allows(policy, Call("s3:PutObject", arn, _PUT | keeper))
 
     def test_nothing_goes_unencrypted(self) -> None:
         policy = {"Statement": [*self.policy["Statement"], _ALL]}
