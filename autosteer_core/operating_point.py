@@ -143,49 +143,71 @@ def _thresholds(
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
     """One for all rows, and one for each modality that needs more caution; one modality alone needs none.
 
-    Rows of no known modality share the common one.
+    Rows of no known modality share the common one. Rows that were there before are asked by themselves as well.
     """
-    common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
-    if before_N is not None:
-        common = _as_cautious(common, data.harmful_N, risk, before_N)
+    everything = np.ones(len(risk), bool)
+    rows = _Risks.of(data, risk, everything)
+    asked = [rows.proven(bound), *_asked_before(data, risk, before_N, bound)]
+    common = rows.at(_most_cautious(asked, bound), bound)
     slices = {}
     for name in np.intersect1d(data.modality_N, list(Modality)):
         here = data.modality_N == name
-        own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common)
+        rows, old_N = _Risks.of(data, risk, here), None if before_N is None else here & before_N
+        asked = [common.threshold, _own_threshold(rows, common.threshold, bound)]
+        asked += _asked_before(data, risk, old_N, bound)
+        own = rows.at(_most_cautious(asked, bound), bound)
         if own.threshold != common.threshold and not here.all():
             slices[Modality(name)] = own
     return common, slices
 
 
-def _as_cautious(
-    common: Guarantee, harmful_N: NDArray[np.bool_], risk: NDArray[np.float64], before_N: NDArray[np.bool_]
-) -> Guarantee:
-    """The common one, or that of the marked rows alone where it is more cautious and they are enough to prove one."""
-    harmful, benign = risk[before_N & harmful_N], risk[before_N & ~harmful_N]
-    limits = (common.alpha, common.delta, common.bounds)
-    if not supports_own_threshold(len(harmful), len(benign), *limits):
-        return common
-    both = (choose_threshold(harmful, benign, *limits).threshold, common.threshold)
-    cautious = min(both) if common.bounds is Bounds.MISSES else max(both)
-    return guarantee_at(cautious, risk[harmful_N], risk[~harmful_N], *limits)
+@dataclass(frozen=True, slots=True)
+class _Risks:
+    """Of the harmful and of the benign rows of a set."""
+
+    harmful: NDArray[np.float64]
+    benign: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, data: Readings, risk: NDArray[np.float64], here_N: NDArray[np.bool_]) -> "_Risks":
+        return cls(risk[here_N & data.harmful_N], risk[here_N & ~data.harmful_N])
+
+    def proven(self, bound: Bound) -> float:
+        return choose_threshold(self.harmful, self.benign, bound.alpha, bound.delta, bound.bounds).threshold
+
+    def can_prove(self, bound: Bound) -> bool:
+        return supports_own_threshold(len(self.harmful), len(self.benign), bound.alpha, bound.delta, bound.bounds)
+
+    def at(self, threshold: float, bound: Bound) -> Guarantee:
+        return guarantee_at(threshold, self.harmful, self.benign, bound.alpha, bound.delta, bound.bounds)
 
 
-def _own_threshold(harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee) -> Guarantee:
-    """Never less cautious than the common one about the bounded error, so that the bound on the mix holds as well.
+def _asked_before(
+    data: Readings, risk: NDArray[np.float64], old_N: NDArray[np.bool_] | None, bound: Bound
+) -> list[float]:
+    """What the marked rows ask for, where there are any and they are enough to prove a threshold."""
+    if old_N is None:
+        return []
+    old = _Risks.of(data, risk, old_N)
+    return [old.proven(bound)] if old.can_prove(bound) else []
 
-    A bound on the mix may be kept by the other modalities alone. Where a modality has rows enough, its own is
-    proven. Where it has few, at least no larger share than alpha of its own harmful rows may pass.
+
+def _most_cautious(thresholds: Sequence[float], bound: Bound) -> float:
+    """About the bounded error: what holds at each of them holds at this one."""
+    return min(thresholds) if bound.bounds is Bounds.MISSES else max(thresholds)
+
+
+def _own_threshold(rows: _Risks, common: float, bound: Bound) -> float:
+    """What a modality asks for: a bound on the mix may be kept by the other modalities alone.
+
+    Where a modality has rows enough, its own is proven. Where it has few, at least no larger share than alpha of its
+    own harmful rows may pass.
     """
-    limits = (common.alpha, common.delta, common.bounds)
-    misses = common.bounds is Bounds.MISSES
-    if supports_own_threshold(len(harmful), len(benign), *limits):
-        own = choose_threshold(harmful, benign, *limits).threshold
-    elif misses and len(harmful):
-        own = float(np.sort(harmful)[int(common.alpha * len(harmful))])
-    else:
-        own = common.threshold
-    cautious = min(own, common.threshold) if misses else max(own, common.threshold)
-    return guarantee_at(cautious, harmful, benign, *limits)
+    if rows.can_prove(bound):
+        return rows.proven(bound)
+    if bound.bounds is Bounds.MISSES and len(rows.harmful):
+        return float(np.sort(rows.harmful)[int(bound.alpha * len(rows.harmful))])
+    return common
 
 
 def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[np.bool_]) -> Guarantee:
