@@ -1,8 +1,8 @@
 """The fields of KubeRay's kinds that we know, as a JSON schema: anything else is refused.
 
 No package carries KubeRay's own definitions, so these are written from its reference of the API, version 1.7.1
-(https://docs.ray.io/en/master/kuberay/references/api.html), and say no more of a field than it does. Pod templates
-are left to Kubernetes' schema.
+(https://docs.ray.io/en/master/kuberay/references/api.html), and its samples; they were not yet held against the
+definitions themselves. Pod templates are left to Kubernetes' schema.
 """
 
 from typing import Any
