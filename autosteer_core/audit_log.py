@@ -27,6 +27,18 @@ class Deed(StrEnum):
     RUN_FINISHED = "run finished"
     ROWS_REOPENED = "rows reopened"
     PARTS_BURIED = "parts buried"
+    BUNDLE_PUBLISHED = "bundle published"
+    BUNDLE_REFUSED = "bundle refused"
+    BUNDLE_SHADOWED = "bundle shadowed"
+    CANARY_STARTED = "canary started"
+    BUNDLE_PROMOTED = "bundle promoted"
+    ROLLED_BACK = "rolled back"
+    BUNDLE_RECALLED = "bundle recalled"
+    LABELS_ADDED = "labels added"
+    ITEM_ERASED = "item erased"
+    HOLDOUT_LOCKED = "holdout locked"
+    RETRAIN_STARTED = "retrain started"
+    RETRAIN_ENDED = "retrain ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +84,26 @@ class Entry:
 def append(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: str) -> Head:
     """Write it after the last entry; of several writers at once, each gets a number of its own."""
     while True:
-        last = head(store)
-        number, before = (1, _BEGINNING) if last is None else (last.number + 1, last.sha256)
-        entry = Entry(number, at, str(deed), subject, before)
-        if store.put_if_absent(_key(number), entry.data()):
-            return entry.head
+        written = append_after(store, head(store), deed, subject, at)
+        if written is not None:
+            return written
+
+
+def append_after(store: BlobStore, last: Head | None, deed: Deed, subject: Mapping[str, Any], at: str) -> Head | None:
+    """Write it as the entry that follows `last`; None if another writer's follows it already: compare and set.
+
+    Raises:
+        UserMistake: the entry is longer than one that is read.
+    """
+    number, before = (1, _BEGINNING) if last is None else (last.number + 1, last.sha256)
+    entry = Entry(number, at, str(deed), subject, before)
+    data = entry.data()
+    if len(data) > _MOST_BYTES:
+        raise UserMistake(
+            f"{deed}: an entry of {len(data):,} bytes does not fit into the audit log of {store.describe()}, "
+            f"expected at most {_MOST_BYTES:,}: say it in fewer words"
+        )
+    return entry.head if store.put_if_absent(_key(number), data) else None
 
 
 def append_once(store: BlobStore, deed: Deed, subject: Mapping[str, Any], at: str) -> Head:
@@ -95,6 +122,43 @@ def entries(store: BlobStore) -> Iterator[Entry]:
         entry = _parsed(store.get(key))
         if entry is not None:
             yield entry
+
+
+def entries_after(store: BlobStore, last: Head | None) -> Iterator[Entry]:
+    """Those that follow `last`, each asked for by its number: where there is none, that costs one look.
+
+    Raises:
+        UserMistake: E_AUDIT_LOG, an entry is not readable or does not follow the one before.
+    """
+    while True:
+        number, before = (1, _BEGINNING) if last is None else (last.number + 1, last.sha256)
+        try:
+            data = store.get(_key(number))
+        except KeyError:
+            return
+        entry = _parsed(data)
+        if entry is None or (entry.number, entry.before) != (number, before) or entry.data() != data:
+            raise damaged(store, f"{_key(number)} was changed, or does not follow the entry before it")
+        yield entry
+        last = entry.head
+
+
+def holds(store: BlobStore, noted: Head) -> bool:
+    """Whether the entry that was noted outside still is in the log, as it was."""
+    try:
+        return sha256(store.get(_key(noted.number))).hexdigest() == noted.sha256
+    except KeyError:
+        return False
+
+
+def damaged(store: BlobStore, what: str) -> UserMistake:
+    """Who acts by a log does nothing where it is not as it was written."""
+    where = store.describe()
+    return UserMistake(
+        f"the audit log of {where} is damaged, {what}: see `autosteer audit-log verify {where}`, and bring the "
+        "folder audit/ back from a copy",
+        "E_AUDIT_LOG",
+    )
 
 
 def breaks(store: BlobStore, noted: Head | None = None) -> Iterator[tuple[str, str]]:

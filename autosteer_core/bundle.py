@@ -48,6 +48,11 @@ class Bundle:
         """The layer of every site, in order: one may come twice."""
         return tuple(site.layer for site in self.sites)
 
+    @property
+    def sites_in_words(self) -> str:
+        """As they stand beside activations that were read there."""
+        return ", ".join(map(str, self.sites))
+
     def threshold(self, modality: Modality) -> float:
         """The gate of an item of this modality opens at risk >= threshold."""
         return self.slices.get(modality, self.guarantee).threshold

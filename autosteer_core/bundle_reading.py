@@ -13,6 +13,7 @@ from autosteer_core.bundle_signature import Trust, signed_epoch
 from autosteer_core.bundle_tensors import HEAD, LOOK, PROBE, read_header, read_tensors
 from autosteer_core.bundle_values import check_values
 from autosteer_core.errors import BundleRefused
+from autosteer_core.golden_rows import check_golden
 from autosteer_core.probe import Probe
 from autosteer_core.refusal_head import RefusalHead
 from autosteer_core.second_look import SecondLook
@@ -42,7 +43,7 @@ def from_files(files: Mapping[str, bytes]) -> Bundle:
 
     Raises:
         BundleRefused: a file is missing, damaged, of another format, or not the one that the card names; a field,
-            name, shape, type or value is not as it must be.
+            name, shape, type or value is not as it must be; golden rows are not read as they were.
     """
     for name in (CARD, WEIGHTS):
         if name not in files:
@@ -58,7 +59,9 @@ def from_files(files: Mapping[str, bytes]) -> Bundle:
         )
     tensors = read_tensors(weights, len(card.sites), card.second_look is not None)
     check_values(tensors)
-    return _bundle(card, tensors)
+    bundle = _bundle(card, tensors)
+    check_golden(bundle)
+    return bundle
 
 
 def _bundle(card: Card, tensors: Mapping[str, Tensor]) -> Bundle:

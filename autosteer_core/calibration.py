@@ -14,8 +14,11 @@ from autosteer_core.budget import Budget
 from autosteer_core.bundle import Bundle
 from autosteer_core.head_fitting import HeadOptions, fit_head
 from autosteer_core.importance import Importance, importance
-from autosteer_core.labelled import HoldOut, Labelled, Split, labelled, split
+from autosteer_core.kept_activations import content_hash
+from autosteer_core.labelled import HoldOut, Labelled, Split, equal_together, labelled, split
 from autosteer_core.layer_choice import choose_sites
+from autosteer_core.material import Material, Origin
+from autosteer_core.material_uses import material_of
 from autosteer_core.operating_point import Bound, PointOptions, find_operating_point
 from autosteer_core.paper_form import PaperOptions, paper_form
 from autosteer_core.probe_fitting import ProbeOptions
@@ -31,7 +34,8 @@ RANDOM_LAYER, PAPER_FORM = "random-layer", "paper-form"
 class CalibrationOptions:
     """`bound` states the guarantee; up to `sites` sites are read; `head_rows` prompts of each label train the head
     and the second look, `tried_rows` held-out ones compare the gate actions. `shift_cap` limits how much one item may
-    stand for the traffic. Without `look` there is no second look, without `paper` no baseline in the paper's form."""
+    stand for the traffic. Without `look` there is no second look, without `paper` no baseline in the paper's form.
+    A `holdout` is a fifth of the units that no step touches, for later bundles to be compared on."""
 
     bound: Bound = field(default_factory=Bound)
     hold_out: HoldOut = HoldOut.AUTO
@@ -47,6 +51,7 @@ class CalibrationOptions:
     head: HeadOptions = field(default_factory=HeadOptions)
     look: LookOptions | None = None
     paper: PaperOptions | None = None
+    holdout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,18 @@ class CalibrationSet:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The bundle, and bundles to compare it with by name: a probe at a random layer, the paper's form."""
+    """The bundle, and bundles to compare it with by name: a probe at a random layer, the paper's form.
+
+    `material` is what its probe read of every item, with what the item was used for.
+    """
 
     bundle: Bundle
     controls: Mapping[str, Bundle]
+    material: Material
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
+class _Known:
     """What every step needs: the model, its prompts, what was read of them, and which rows serve what."""
 
     backbone: Backbone
@@ -124,10 +133,12 @@ def calibrate(backbone: Backbone, given: CalibrationSet, options: CalibrationOpt
     paper = _paper_form(material, say)
     say("trying the gate actions")
     bundle = _with_second_look(material, _with_best_action(material, bundle, paper), say)
-    return Calibration(bundle, _random_layer(material, bundle, shift, say) | ({PAPER_FORM: paper} if paper else {}))
+    controls = _random_layer(material, bundle, shift, say) | ({PAPER_FORM: paper} if paper else {})
+    origin = Origin(bundle.fingerprint, bundle.sites)
+    return Calibration(bundle, controls, material_of(given.items, data, rows, origin, given.sha256))
 
 
-def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions, say: Say) -> _Material:
+def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions, say: Say) -> _Known:
     prompts = [backbone.encode(item) for item in given.items]
     layers = list(range(1, len(backbone.blocks) + 1))
 
@@ -136,10 +147,13 @@ def _read(backbone: Backbone, given: CalibrationSet, options: CalibrationOptions
 
     read_NLPD = read_activations(backbone, prompts, layers, options.budget, show)
     data = labelled(given.items, read_NLPD, options.hold_out)
-    return _Material(backbone, prompts, data, split(data, options.seed), options)
+    if options.holdout:
+        # Or one of two equal items could be fitted on, and the other be held out.
+        data = equal_together(data, [content_hash(item) for item in given.items])
+    return _Known(backbone, prompts, data, split(data, options.seed, options.holdout), options)
 
 
-def _shift(material: _Material, sites: Sequence[Site], traffic: Sequence[Item], say: Say) -> Importance | None:
+def _shift(material: _Known, sites: Sequence[Site], traffic: Sequence[Item], say: Say) -> Importance | None:
     """Weights of the labelled items where the traffic is known, by what the probe will read of both."""
     if not traffic:
         return None
@@ -150,14 +164,14 @@ def _shift(material: _Material, sites: Sequence[Site], traffic: Sequence[Item], 
     return importance(material.data.side_by_side(sites).numpy(), fitted, seen_MD.numpy(), material.options.shift_cap)
 
 
-def _head(material: _Material) -> Any:
+def _head(material: _Known) -> Any:
     options = material.options
     harmful, benign = (material.some(material.rows.train, label, options.head_rows) for label in (True, False))
     groups = [str(group) for group in material.data.group_N[harmful]]
     return fit_head(material.backbone, material.of(harmful), material.of(benign), options.seed, options.head, groups)
 
 
-def _paper_form(material: _Material, say: Say) -> Bundle | None:
+def _paper_form(material: _Known, say: Say) -> Bundle | None:
     options = material.options
     if options.paper is None:
         return None
@@ -165,7 +179,7 @@ def _paper_form(material: _Material, say: Say) -> Bundle | None:
     return paper_form(material.backbone, material.prompts, material.data, material.rows, options.bound, options.paper)
 
 
-def _random_layer(material: _Material, bundle: Bundle, shift: Importance | None, say: Say) -> dict[str, Bundle]:
+def _random_layer(material: _Known, bundle: Bundle, shift: Importance | None, say: Say) -> dict[str, Bundle]:
     """The control that asks whether the choice of sites matters: the same bundle with a probe at any other layer."""
     layers = range(1, material.data.activations_NLPD.shape[1] + 1)
     others = [layer for layer in layers if layer not in bundle.layers]
@@ -182,7 +196,7 @@ def _random_layer(material: _Material, bundle: Bundle, shift: Importance | None,
     return {RANDOM_LAYER: control}
 
 
-def _with_best_action(material: _Material, bundle: Bundle, paper: Bundle | None) -> Bundle:
+def _with_best_action(material: _Known, bundle: Bundle, paper: Bundle | None) -> Bundle:
     """Measure the gate actions and the baselines on held-out harmful rows; `steer` stays unless clearly beaten."""
     options, decoding = material.options, Decoding(material.options.batch_rows, material.options.max_new_tokens)
     site, train = bundle.sites[0], material.data.take(material.rows.train)
@@ -197,7 +211,7 @@ def _with_best_action(material: _Material, bundle: Bundle, paper: Bundle | None)
     return replace(bundle, gate_action=clearly_best(found).value, report=bundle.report | {"gate_actions": described})
 
 
-def _with_second_look(material: _Material, bundle: Bundle, say: Say) -> Bundle:
+def _with_second_look(material: _Known, bundle: Bundle, say: Say) -> Bundle:
     options = material.options
     if options.look is None:
         return bundle
@@ -210,4 +224,5 @@ def _with_second_look(material: _Material, bundle: Bundle, say: Say) -> Bundle:
 
 
 def _sizes(rows: Split) -> dict[str, int]:
-    return {"train": len(rows.train), "validation": len(rows.validation), "threshold": len(rows.threshold)}
+    held = {"holdout": len(rows.holdout)} if len(rows.holdout) else {}
+    return {"train": len(rows.train), "validation": len(rows.validation), "threshold": len(rows.threshold)} | held

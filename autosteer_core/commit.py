@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from autosteer_core.erasures import activations_now, erasure_of
 from autosteer_core.errors import LeaseLost
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, NotConserved, SplitRecord, Stored, decide, fate, read_records
@@ -30,11 +31,13 @@ def commit_part(
     `activations`, where there are any, are published beside them: what was read of these rows, encoded too.
 
     Raises:
-        NotConserved: the verdicts are not exactly the part's rows; nothing is written.
+        NotConserved: the verdicts are not exactly the part's rows, or not all made by the bundle that the lease is
+            under; nothing is written.
     """
     part = lease.part
     if [verdict.row for verdict in verdicts] != list(range(part.start, part.stop)):
         raise NotConserved(f"part {part.part_id} has rows {part.start} to {part.stop}, {len(verdicts)} verdicts came")
+    _require_one_bundle(lease, verdicts)
     name = f"{part.part_id}.{lease.token}-{uuid.uuid4().hex[:8]}.parquet"
     rows = _stored(f"{PARTS}{name}", data)
     record = CommitRecord(
@@ -47,6 +50,7 @@ def commit_part(
         actions=dict(sorted(Counter(str(verdict.action) for verdict in verdicts).items())),
         ids=str(RowIds.of(part.source, ((verdict.row, verdict.item_id) for verdict in verdicts))),
         activations=None if activations is None else _stored(f"{ACTIVATIONS}{name}", activations),
+        bundle_id=lease.under,
     )
     if record.activations and activations:
         store.put_if_absent(record.activations.key, activations)
@@ -56,6 +60,16 @@ def commit_part(
     for key in record.keys:
         store.delete(key)
     return False
+
+
+def _require_one_bundle(lease: Lease, verdicts: Sequence[Verdict]) -> None:
+    """A part is of one bundle, whatever was swapped while it was in work."""
+    others = sorted({str(verdict.under) for verdict in verdicts if verdict.under != lease.under})
+    if others:
+        raise NotConserved(
+            f"part {lease.part.part_id} is leased under bundle {lease.under}, some of its rows were made by "
+            f"{', '.join(others)}: nothing is written, the part is done again"
+        )
 
 
 def _stored(key: str, data: bytes) -> Stored:
@@ -133,8 +147,11 @@ def read_part(store: BlobStore, record: CommitRecord) -> bytes:
 
 
 def read_activations_of(store: BlobStore, record: CommitRecord) -> bytes | None:
-    """What was kept beside the part, verified likewise; None where nothing was."""
-    return None if record.activations is None else _verified(store, record.activations)
+    """What is kept beside the part, verified likewise; None where nothing is, also because it was erased."""
+    if record.activations is None:
+        return None
+    stored = activations_now(record, erasure_of(store, record.part_id))
+    return None if stored is None else _verified(store, stored)
 
 
 def _verified(store: BlobStore, stored: Stored) -> bytes:

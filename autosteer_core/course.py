@@ -19,8 +19,8 @@ def course(reader: RiskReader, item: Item, prompt: Prompt | BadItem) -> Course[V
     """Whatever decodes its work, the verdict is the same."""
     request = request_of(item, prompt, reader.options, reader.backbone.context_tokens)
     if isinstance(request, BadItem):
-        return broken(item, request)
-    return (yield from _Asked(reader, item, request).verdict())
+        return reader.named(broken(item, request))
+    return reader.named((yield from _Asked(reader, item, request).verdict()))
 
 
 @dataclass(frozen=True, slots=True)

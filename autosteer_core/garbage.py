@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from autosteer_core.commit import ACTIVATIONS, PARTS
+from autosteer_core.erasures import erasures
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import read_records
 
@@ -23,7 +24,7 @@ def garbage(
     keys = [*store.keys(PARTS), *store.keys(ACTIVATIONS)]
     if named is None:
         named = [key for record in read_records(store).commits.values() for key in record.keys]
-    kept = set(named)
+    kept = {*named, *(each.activations.key for each in erasures(store) if each.activations)}
     for key in keys:
         if key not in kept and _age(store, key) >= grace_seconds:
             yield key

@@ -12,22 +12,28 @@ from autosteer_core.encoding import Encoded
 from autosteer_core.engine import EngineOptions, in_chunks
 from autosteer_core.errors import BadItem
 from autosteer_core.probe import Measured
+from autosteer_core.readers import Held, Readers, grouped
 from autosteer_core.risk_reading import RiskReader, audited, probed
-from autosteer_core.values import Item, Reading, Verdict
+from autosteer_core.values import Item, Reading, Site, Verdict
 from autosteer_core.verdict_stages import broken
 
 _CHUNK = 64  # rows: enough for those of similar length to meet
 
 
 class JointAudit:
-    """Verdicts of `bundle`, with the readings of the bundles `beside` it by name.
+    """Verdicts of `bundle`, or of that which an item names and `held` gives, with the readings of those `beside` it.
 
     Raises:
         BundleRefused: a bundle of another model.
     """
 
     def __init__(
-        self, backbone: Backbone, bundle: Bundle, beside: Mapping[str, Bundle], options: EngineOptions
+        self,
+        backbone: Backbone,
+        bundle: Bundle,
+        beside: Mapping[str, Bundle],
+        options: EngineOptions,
+        held: Held | None = None,
     ) -> None:
         placed = [each.to(backbone.model.device) for each in (bundle, *beside.values())]
         for each in placed:
@@ -35,8 +41,8 @@ class JointAudit:
         self._backbone = backbone
         self._options = options
         self._own, *others = (RiskReader(backbone, each, options) for each in placed)
+        self._readers = Readers(self._own, held)
         self._beside = dict(zip(beside, others, strict=True))
-        self._sites = sorted({site for each in placed for site in each.sites})
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict an item, in order; blocks above the highest site do not run."""
@@ -47,26 +53,28 @@ class JointAudit:
         return in_chunks(self._audited, _CHUNK)(self._own.encoded(items))
 
     def _audited(self, encoded: Sequence[Encoded]) -> list[Verdict]:
-        rows = self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)])
-        readers = [self._own, *self._beside.values()]
-        measured = zip(*(probed(reader.bundle, self._at(reader, rows)) for reader in readers), strict=True)
-        return [
-            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(item, prompt, next(measured))
+        return grouped(self._readers, encoded, lambda each: each[0], self._audited_by)
+
+    def _audited_by(self, own: RiskReader, encoded: Sequence[Encoded]) -> list[Verdict]:
+        readers = [own, *self._beside.values()]
+        sites = sorted({site for reader in readers for site in reader.bundle.sites})
+        rows = self._read([prompt for _, prompt in encoded if not isinstance(prompt, BadItem)], sites)
+        measured = zip(*(probed(reader.bundle, _at(reader, rows, sites)) for reader in readers), strict=True)
+        verdicts = [
+            broken(item, prompt) if isinstance(prompt, BadItem) else self._verdict(own, item, prompt, next(measured))
             for item, prompt in encoded
         ]
+        return [own.named(verdict) for verdict in verdicts]
 
-    def _read(self, prompts: Sequence[Prompt]) -> list[Tensor | BadItem]:
+    def _read(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> list[Tensor | BadItem]:
         """Shape (sites * d,) for each."""
         budget, pulse = self._options.budget, self._options.pulse
-        return read_each_site(self._backbone, prompts, self._sites, budget, lambda done: pulse())
+        return read_each_site(self._backbone, prompts, sites, budget, lambda done: pulse())
 
-    def _at(self, reader: RiskReader, rows: Sequence[Tensor | BadItem]) -> list[Tensor | BadItem]:
-        """What the reader's own sites hold of every row."""
-        places = [self._sites.index(site) for site in reader.bundle.sites]
-        return [row if isinstance(row, BadItem) else row.view(len(self._sites), -1)[places].flatten() for row in rows]
-
-    def _verdict(self, item: Item, prompt: Prompt, measured: Sequence[Measured | BadItem]) -> Verdict:
-        own = audited(self._own.judged(item, prompt, measured[0]))
+    def _verdict(
+        self, reader: RiskReader, item: Item, prompt: Prompt, measured: Sequence[Measured | BadItem]
+    ) -> Verdict:
+        own = audited(reader.judged(item, prompt, measured[0]))
         others = {
             name: reader.judged(item, prompt, read)
             for (name, reader), read in zip(self._beside.items(), measured[1:], strict=True)
@@ -78,3 +86,9 @@ class JointAudit:
             if verdict.gate_open is not None
         }
         return replace(own, beside=readings)
+
+
+def _at(reader: RiskReader, rows: Sequence[Tensor | BadItem], sites: Sequence[Site]) -> list[Tensor | BadItem]:
+    """What the reader's own sites hold of every row."""
+    places = [sites.index(site) for site in reader.bundle.sites]
+    return [row if isinstance(row, BadItem) else row.view(len(sites), -1)[places].flatten() for row in rows]

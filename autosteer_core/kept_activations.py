@@ -12,7 +12,8 @@ HALF = "<f2"  # numpy's name of a little-endian float16
 def kept(item: Item, activation_D: Tensor) -> Activation:
     """Of the item that was read and its activation (d,)."""
     # bytes by numpy: what is read on another machine must not depend on this one's order.
-    return Activation(content_hash(item), activation_D.detach().cpu().numpy().astype(HALF).tobytes())
+    vector = activation_D.detach().cpu().numpy().astype(HALF).tobytes()
+    return Activation(content_hash(item), vector, item.modality)
 
 
 def content_hash(item: Item) -> bytes:

@@ -1,7 +1,7 @@
 """Labelled items as arrays, and splits that keep twins and sources together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -74,11 +74,15 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers: `train` fits, `validation` stops and calibrates, `threshold` is touched by the threshold only."""
+    """Row numbers: `train` fits, `validation` stops and calibrates, `threshold` is touched by the threshold only.
+
+    `holdout`, where one is set apart, is touched by nothing that makes a bundle: later ones are compared on it.
+    """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     threshold: NDArray[np.int64]
+    holdout: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut = HoldOut.AUTO) -> Labelled:
@@ -110,7 +114,12 @@ def labelled(items: Sequence[Item], activations_NLPD: Tensor, hold_out: HoldOut 
     )
 
 
-def _joined(pairs: Sequence[str], sources: Sequence[str]) -> NDArray[np.str_]:
+def equal_together(data: Labelled, contents: Sequence[bytes]) -> Labelled:
+    """Items that show the model the same are of one unit, whatever their pairs; `contents` says what each shows."""
+    return replace(data, unit_N=_joined(data.unit_N, [content.hex() for content in contents]))
+
+
+def _joined(pairs: Sequence[str] | NDArray[np.str_], sources: Sequence[str]) -> NDArray[np.str_]:
     """Rows that share a pair or a source, directly or through other rows, are one unit."""
     _, pair_N = np.unique(pairs, return_inverse=True)
     _, source_N = np.unique(sources, return_inverse=True)
@@ -120,12 +129,18 @@ def _joined(pairs: Sequence[str], sources: Sequence[str]) -> NDArray[np.str_]:
     return np.array([str(unit[place]) for place in pair_N])
 
 
-def split(data: Labelled, seed: int) -> Split:
-    """A fifth to the threshold, a fifth (or with many units a tenth) to validation, the rest to train."""
+def split(data: Labelled, seed: int, holdout: bool = False) -> Split:
+    """A fifth to the threshold, a fifth (or with many units a tenth) to validation, the rest to train.
+
+    A `holdout` takes a fifth of all from train; threshold and validation have the same rows with and without it.
+    """
     many = data.units >= MANY
     folds = grouped_folds(data, seed, MANY if many else FEW)
-    threshold, validation, train = (folds[:2], folds[2:3], folds[3:]) if many else (folds[:1], folds[1:2], folds[2:])
-    return Split(*(np.sort(np.concatenate(part)) for part in (train, validation, threshold)))
+    fifth, tenth = (2, 1) if many else (1, 1)
+    threshold, validation, train = folds[:fifth], folds[fifth : fifth + tenth], folds[fifth + tenth :]
+    train, held = (train[:-fifth], train[-fifth:]) if holdout else (train, [])
+    parts = (train, validation, threshold, held)
+    return Split(*(np.sort(np.concatenate([np.zeros(0, np.int64), *part])) for part in parts))
 
 
 def grouped_folds(data: Labelled, seed: int, count: int = FEW) -> list[NDArray[np.int64]]:

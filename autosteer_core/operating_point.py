@@ -32,6 +32,7 @@ from autosteer_core.probe_fitting import (
 from autosteer_core.values import Modality, Site
 
 Rows = NDArray[np.int64]
+_MOST_GROUPS = 500  # a card has at most 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,21 @@ class OperatingPoint:
     measured: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a probe reads of labelled items, (N, sites * d), and what is known of them."""
+
+    activation_ND: torch.Tensor
+    harmful_N: NDArray[np.bool_]
+    group_N: NDArray[np.str_]
+    modality_N: NDArray[np.str_]
+
+    def take(self, rows: Rows) -> "Readings":
+        """The chosen rows, in the given order."""
+        told = (self.harmful_N[rows], self.group_N[rows], self.modality_N[rows])
+        return Readings(self.activation_ND[torch.from_numpy(rows)], *told)
+
+
 def find_operating_point(
     data: Labelled,
     rows: Split,
@@ -69,26 +85,40 @@ def find_operating_point(
     options: PointOptions,
     shift: Importance | None = None,
 ) -> OperatingPoint:
+    """The operating point of a probe at the chosen sites, see `operating_point`."""
+    readings = Readings(data.side_by_side(sites), data.harmful_N, data.group_N, data.modality_N)
+    return operating_point(readings, rows, len(sites), options, shift)
+
+
+def operating_point(
+    data: Readings,
+    rows: Split,
+    sites: int,
+    options: PointOptions,
+    shift: Importance | None = None,
+    promised: Rows | None = None,
+) -> OperatingPoint:
     """Fit an MLP and a linear probe, keep the one with the smaller validation loss, and set its thresholds.
 
-    Each is a mean over one probe a site. Under `shift` both are fitted on weighted rows, and
-    thresholds come from threshold rows accepted as a sample of the traffic.
+    Each is a mean over one probe for each of so many sites. Under `shift` both are fitted on weighted rows, and
+    thresholds come from threshold rows accepted as a sample of the traffic. The threshold is no less cautious than
+    the threshold rows among `promised` ask for by themselves: new rows that are easy buy no errors on those.
 
     Raises:
         UserMistake: too few threshold rows to prove the bound.
     """
-    features_ND = data.side_by_side(sites)
-    parts = [_examples(features_ND, data, part, shift) for part in (rows.train, rows.validation)]
+    parts = [_examples(data, part, shift) for part in (rows.train, rows.validation)]
     fitted = {
-        name: fit_site_probes(parts[0], parts[1], len(sites), options.seed, replace(options.probe, hidden=hidden))
+        name: fit_site_probes(parts[0], parts[1], sites, options.seed, replace(options.probe, hidden=hidden))
         for name, hidden in (("mlp", options.probe.hidden), ("linear", 0))
     }
     losses = {name: validation_loss(probe, parts[1], options.probe) for name, probe in fitted.items()}
     chosen = min(losses, key=lambda name: losses[name])
     kept = rows.threshold if shift is None else rows.threshold[shift.accepted(options.seed)[rows.threshold]]
-    risks = {name: probe.risk(features_ND[kept]).double().numpy() for name, probe in fitted.items()}
     held_out = data.take(kept)
-    common, slices = _thresholds(held_out, risks[chosen], options.bound)
+    risks = {name: probe.risk(held_out.activation_ND).double().numpy() for name, probe in fitted.items()}
+    before_N = None if promised is None else np.isin(kept, promised)
+    common, slices = _thresholds(held_out, risks[chosen], options.bound, before_N)
     gates_N = _gates(held_out, risks[chosen], common, slices)
     measured: dict[str, Any] = {
         "chosen": chosen,
@@ -101,43 +131,83 @@ def find_operating_point(
     return OperatingPoint(fitted[chosen], _as_gated(common, held_out.harmful_N, gates_N), slices, measured)
 
 
-def _examples(features_ND: torch.Tensor, data: Labelled, part: Rows, shift: Importance | None) -> Examples:
-    examples = Examples.of(features_ND[part], torch.from_numpy(data.harmful_N[part]))
+def _examples(data: Readings, part: Rows, shift: Importance | None) -> Examples:
+    examples = Examples.of(data.activation_ND[part], torch.from_numpy(data.harmful_N[part]))
     if shift is None:
         return examples
     return replace(examples, weight_N=torch.from_numpy(shift.weight_N[part]).float())
 
 
 def _thresholds(
-    data: Labelled, risk: NDArray[np.float64], bound: Bound
+    data: Readings, risk: NDArray[np.float64], bound: Bound, before_N: NDArray[np.bool_] | None
 ) -> tuple[Guarantee, dict[Modality, Guarantee]]:
-    """One for all rows, and one for each modality that needs more caution; one modality alone needs none."""
-    common = choose_threshold(risk[data.harmful_N], risk[~data.harmful_N], bound.alpha, bound.delta, bound.bounds)
+    """One for all rows, and one for each modality that needs more caution; one modality alone needs none.
+
+    Rows of no known modality share the common one. Rows that were there before are asked by themselves as well.
+    """
+    everything = np.ones(len(risk), bool)
+    rows = _Risks.of(data, risk, everything)
+    asked = [rows.proven(bound), *_asked_before(data, risk, before_N, bound)]
+    common = rows.at(_most_cautious(asked, bound), bound)
     slices = {}
-    for name in np.unique(data.modality_N):
+    for name in np.intersect1d(data.modality_N, list(Modality)):
         here = data.modality_N == name
-        own = _own_threshold(risk[here & data.harmful_N], risk[here & ~data.harmful_N], common)
+        rows, old_N = _Risks.of(data, risk, here), None if before_N is None else here & before_N
+        asked = [common.threshold, _own_threshold(rows, common.threshold, bound)]
+        asked += _asked_before(data, risk, old_N, bound)
+        own = rows.at(_most_cautious(asked, bound), bound)
         if own.threshold != common.threshold and not here.all():
             slices[Modality(name)] = own
     return common, slices
 
 
-def _own_threshold(harmful: NDArray[np.float64], benign: NDArray[np.float64], common: Guarantee) -> Guarantee:
-    """Never less cautious than the common one about the bounded error, so that the bound on the mix holds as well.
+@dataclass(frozen=True, slots=True)
+class _Risks:
+    """Of the harmful and of the benign rows of a set."""
 
-    A bound on the mix may be kept by the other modalities alone. Where a modality has rows enough, its own is
-    proven. Where it has few, at least no larger share than alpha of its own harmful rows may pass.
+    harmful: NDArray[np.float64]
+    benign: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, data: Readings, risk: NDArray[np.float64], here_N: NDArray[np.bool_]) -> "_Risks":
+        return cls(risk[here_N & data.harmful_N], risk[here_N & ~data.harmful_N])
+
+    def proven(self, bound: Bound) -> float:
+        return choose_threshold(self.harmful, self.benign, bound.alpha, bound.delta, bound.bounds).threshold
+
+    def can_prove(self, bound: Bound) -> bool:
+        return supports_own_threshold(len(self.harmful), len(self.benign), bound.alpha, bound.delta, bound.bounds)
+
+    def at(self, threshold: float, bound: Bound) -> Guarantee:
+        return guarantee_at(threshold, self.harmful, self.benign, bound.alpha, bound.delta, bound.bounds)
+
+
+def _asked_before(
+    data: Readings, risk: NDArray[np.float64], old_N: NDArray[np.bool_] | None, bound: Bound
+) -> list[float]:
+    """What the marked rows ask for, where there are any and they are enough to prove a threshold."""
+    if old_N is None:
+        return []
+    old = _Risks.of(data, risk, old_N)
+    return [old.proven(bound)] if old.can_prove(bound) else []
+
+
+def _most_cautious(thresholds: Sequence[float], bound: Bound) -> float:
+    """About the bounded error: what holds at each of them holds at this one."""
+    return min(thresholds) if bound.bounds is Bounds.MISSES else max(thresholds)
+
+
+def _own_threshold(rows: _Risks, common: float, bound: Bound) -> float:
+    """What a modality asks for: a bound on the mix may be kept by the other modalities alone.
+
+    Where a modality has rows enough, its own is proven. Where it has few, at least no larger share than alpha of its
+    own harmful rows may pass.
     """
-    limits = (common.alpha, common.delta, common.bounds)
-    misses = common.bounds is Bounds.MISSES
-    if supports_own_threshold(len(harmful), len(benign), *limits):
-        own = choose_threshold(harmful, benign, *limits).threshold
-    elif misses and len(harmful):
-        own = float(np.sort(harmful)[int(common.alpha * len(harmful))])
-    else:
-        own = common.threshold
-    cautious = min(own, common.threshold) if misses else max(own, common.threshold)
-    return guarantee_at(cautious, harmful, benign, *limits)
+    if rows.can_prove(bound):
+        return rows.proven(bound)
+    if bound.bounds is Bounds.MISSES and len(rows.harmful):
+        return float(np.sort(rows.harmful)[int(bound.alpha * len(rows.harmful))])
+    return common
 
 
 def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[np.bool_]) -> Guarantee:
@@ -151,10 +221,10 @@ def _as_gated(common: Guarantee, harmful_N: NDArray[np.bool_], gates_N: NDArray[
 
 
 def _gates(
-    data: Labelled, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
+    data: Readings, risk: NDArray[np.float64], guarantee: Guarantee, slices: dict[Modality, Guarantee]
 ) -> NDArray[np.bool_]:
-    thresholds = [slices.get(Modality(name), guarantee).threshold for name in data.modality_N]
-    return risk >= np.array(thresholds)
+    own = {str(name): found.threshold for name, found in slices.items()}
+    return risk >= np.array([own.get(name, guarantee.threshold) for name in data.modality_N.tolist()])
 
 
 def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str, float]:
@@ -165,10 +235,11 @@ def _quality(risk: NDArray[np.float64], harmful: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def by_group(data: Labelled, gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
-    """Misses and false refusals per group, for the card."""
+def by_group(data: Readings, gates: NDArray[np.bool_]) -> dict[str, dict[str, str]]:
+    """Misses and false refusals per group, for the card: of the largest groups, where there are very many."""
     table: dict[str, dict[str, str]] = {}
-    for group in np.unique(data.group_N):
+    groups, counts = np.unique(data.group_N, return_counts=True)
+    for group in np.sort(groups[np.argsort(-counts, kind="stable")[:_MOST_GROUPS]]):
         here = data.group_N == group
         missed, wrong = here & data.harmful_N & ~gates, here & ~data.harmful_N & gates
         table[str(group)] = {

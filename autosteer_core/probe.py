@@ -59,6 +59,6 @@ class Measured:
     activation_D: Tensor
 
 
-def gate_is_open(risk_N: Tensor, threshold: float) -> Tensor:
+def gate_is_open(risk_N: Tensor, threshold: float | Tensor) -> Tensor:
     """Boolean per row: open at risk >= threshold, and also where the risk is NaN (fail closed)."""
     return ~(risk_N < threshold)

@@ -1,7 +1,7 @@
 """Labelled activations to a calibrated probe."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,8 @@ class Examples:
 class ProbeOptions:
     """`hidden` 0 fits a linear probe; `patience` counts epochs without a better validation loss.
 
-    `label_noise` is the share of labels believed to be wrong: the loss is corrected for it.
+    `label_noise` is the share of labels believed to be wrong: the loss is corrected for it. More than `large` rows
+    are trained on in mini-batches of `batch`, at most `passes` times over, until `calm` passes brought nothing.
     """
 
     hidden: int = 64
@@ -42,6 +43,10 @@ class ProbeOptions:
     patience: int = 40
     dropout: float = 0.2
     label_noise: float = 0.0
+    large: int = 16_384
+    batch: int = 1024
+    passes: int = 6
+    calm: int = 1
 
 
 def fit_probe(train: Examples, validation: Examples, seed: int, options: ProbeOptions | None = None) -> Probe:
@@ -102,12 +107,14 @@ def _train(train: Examples, validation: Examples, options: ProbeOptions) -> nn.S
     net = _network(train.activation_ND.shape[1], options)
     optimiser = torch.optim.AdamW(net.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     best, best_loss, waited = net.state_dict(), math.inf, 0
-    for _ in range(options.epochs):
+    large = len(train.harmful_N) > options.large
+    epochs, patience = (options.passes, options.calm - 1) if large else (options.epochs, options.patience)
+    for _ in range(epochs):
         net.train()
-        loss = _loss(net(train.activation_ND).squeeze(-1), train, options)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        for loss in _mini_batches(net, train, options) if large else _whole(net, train, options):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
         net.eval()
         with torch.no_grad():
             current = float(_loss(net(validation.activation_ND).squeeze(-1), validation, options))
@@ -115,10 +122,22 @@ def _train(train: Examples, validation: Examples, options: ProbeOptions) -> nn.S
         if current < best_loss:
             best = {name: tensor.clone() for name, tensor in net.state_dict().items()}
             best_loss, waited = current, 0
-        if waited > options.patience:
+        if waited > patience:
             break
     net.load_state_dict(best)
     return net
+
+
+def _whole(net: nn.Module, train: Examples, options: ProbeOptions) -> Iterator[Tensor]:
+    yield _loss(net(train.activation_ND).squeeze(-1), train, options)
+
+
+def _mini_batches(net: nn.Module, train: Examples, options: ProbeOptions) -> Iterator[Tensor]:
+    """The loss of every batch of a new order: on average that of the whole, with the same balance of the labels."""
+    weight_N = _balanced(train) * len(train.harmful_N)
+    for rows_B in torch.randperm(len(train.harmful_N)).split(options.batch):
+        logit_B = net(train.activation_ND[rows_B]).squeeze(-1)
+        yield _cross_entropy(logit_B, train.harmful_N[rows_B], weight_N[rows_B] / len(rows_B), options)
 
 
 def _network(width: int, options: ProbeOptions) -> nn.Sequential:
@@ -129,12 +148,14 @@ def _network(width: int, options: ProbeOptions) -> nn.Sequential:
 
 
 def _loss(logit_N: Tensor, rows: Examples, options: ProbeOptions) -> Tensor:
+    return _cross_entropy(logit_N, rows.harmful_N, _balanced(rows), options)
+
+
+def _balanced(rows: Examples) -> Tensor:
     """Both labels carry the same total weight, whatever their numbers."""
     harmful_N, weight_N = rows.harmful_N, rows.weight_N
     half_harmful, half_benign = 0.5 / (weight_N * harmful_N).sum(), 0.5 / (weight_N * (1 - harmful_N)).sum()
-    return _cross_entropy(
-        logit_N, harmful_N, weight_N * torch.where(harmful_N == 1, half_harmful, half_benign), options
-    )
+    return weight_N * torch.where(harmful_N == 1, half_harmful, half_benign)
 
 
 def _cross_entropy(logit_N: Tensor, harmful_N: Tensor, weight_N: Tensor, options: ProbeOptions) -> Tensor:

@@ -33,7 +33,8 @@ class CommitRecord:
     """What was committed: rows from `start` of file `source`, where they lie, how to check them, and what they hold.
 
     `token` is the lease that they were committed under, `ids` a RowIds' total. `activations` lie beside the rows,
-    where they were asked for.
+    where they were asked for. `bundle_id` is the bundle that its rows were pinned to, in a run that follows a
+    registry; None in a run that is pinned as a whole, and for rows that no bundle has seen.
     """
 
     part_id: str
@@ -47,6 +48,7 @@ class CommitRecord:
     actions: dict[str, int]
     ids: str
     activations: Stored | None = None
+    bundle_id: str | None = None
 
     @property
     def keys(self) -> list[str]:

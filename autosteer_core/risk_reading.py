@@ -15,7 +15,7 @@ from autosteer_core.engine import EngineOptions
 from autosteer_core.errors import BadItem
 from autosteer_core.kept_activations import kept
 from autosteer_core.probe import Measured
-from autosteer_core.values import Action, Item, Verdict
+from autosteer_core.values import Action, BundleId, Item, Verdict
 from autosteer_core.verdict_stages import broken, gated
 
 _AUDITED = {Action.ANSWER: Action.ALLOW, Action.REFUSE: Action.FLAG}
@@ -37,11 +37,12 @@ def probed(bundle: Bundle, rows: Sequence[Tensor | BadItem]) -> list[Measured | 
 
 @dataclass(frozen=True, slots=True)
 class RiskReader:
-    """Reads items with the probe of one bundle."""
+    """Reads items with the probe of one bundle, whose name it writes on verdicts where it was chosen by name."""
 
     backbone: Backbone
     bundle: Bundle
     options: EngineOptions
+    under: BundleId | None = None
 
     def audit(self, items: Sequence[Item]) -> list[Verdict]:
         """Blocks below the probe layer run, nothing is decoded."""
@@ -51,7 +52,11 @@ class RiskReader:
             broken(item, prompt) if isinstance(prompt, BadItem) else self.judged(item, prompt, next(measured))
             for item, prompt in encoded
         ]
-        return [audited(verdict) for verdict in verdicts]
+        return [self.named(audited(verdict)) for verdict in verdicts]
+
+    def named(self, verdict: Verdict) -> Verdict:
+        """The verdict with the name of the bundle that made it."""
+        return verdict if self.under is None else replace(verdict, under=self.under)
 
     def encoded(self, items: Iterable[Item]) -> Iterator[Encoded]:
         """Every item with its prompt, as it is asked for; with a pulse each, because pictures take time."""

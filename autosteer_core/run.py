@@ -12,6 +12,7 @@ from autosteer_core.parts import Parts
 from autosteer_core.ports import BlobStore
 
 RECORD = "run.json"
+FOLLOWING = "promoted"  # in place of a bundle's id: each part is of the bundle that is promoted when it is claimed
 
 
 @dataclass(frozen=True, slots=True)

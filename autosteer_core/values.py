@@ -99,6 +99,7 @@ class Item:
 
     `flaw` is set when the row itself could not be read: such an item becomes an error row. `max_new_tokens` limits
     its answer below the run's limit. `system` is a system message before the user's turn, in place of the template's.
+    `under` names the bundle that judges it, None the one that the run is pinned to.
     """
 
     item_id: str
@@ -109,6 +110,7 @@ class Item:
     flaw: "Flaw | None" = None
     max_new_tokens: int | None = None
     system: str | None = None
+    under: BundleId | None = None
 
     @property
     def modality(self) -> Modality:
@@ -160,7 +162,8 @@ class Part:
 class Lease:
     """The right to finish a part until `expires_at` (queue clock, seconds); `token` grows with every claim.
 
-    `crashes` counts the workers that died, or let their lease expire, while they had this very part.
+    `crashes` counts the workers that died, or let their lease expire, while they had this very part. `under` is the
+    bundle that its worker pinned it to when it claimed it, None in a run that is pinned as a whole.
     """
 
     part: Part
@@ -168,6 +171,7 @@ class Lease:
     worker: str
     expires_at: float
     crashes: int = 0
+    under: BundleId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +202,13 @@ class Reading:
 class Activation:
     """What a probe read of an item: `vector` is float16, little-endian, its sites side by side.
 
-    `content` is the SHA-256 of what the model was shown.
+    `content` is the SHA-256 of what the model was shown, `modality` what kind of thing that was: a bundle may have a
+    threshold of its own for each.
     """
 
     content: bytes
     vector: bytes
+    modality: Modality = Modality.TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +221,7 @@ class Verdict:
     holds the readings of other bundles, by the name that the audit gave them.
     `logprobs`, where asked for, are natural logs of the probabilities of the answer's tokens; a fixed text has none.
     `activation` is kept where that was asked for. A row equal to an earlier one shares its computation, and so its
-    counts.
+    counts. `under` is the bundle whose probe and head made it, where its item named one.
     """
 
     item_id: str
@@ -236,3 +242,4 @@ class Verdict:
     beside: Mapping[str, Reading] = field(default_factory=dict)
     logprobs: tuple[float, ...] | None = None
     activation: Activation | None = None
+    under: BundleId | None = None

@@ -14,8 +14,10 @@ from infra.parquet_schema import refuse_odd_schema
 
 
 @contextmanager
-def opened_parquet(raw: BufferedIOBase, where: str) -> Iterator[Any]:
+def opened_parquet(raw: BufferedIOBase, where: str, *, checksums: bool = True) -> Iterator[Any]:
     """The file with plain columns only; page checksums are verified as they are read.
+
+    Without `checksums` they are not: for bytes whose digest was compared a moment ago.
 
     Raises:
         UserMistake: it is no Parquet file, it is damaged, or its columns are not of the plain kind.
@@ -28,7 +30,11 @@ def opened_parquet(raw: BufferedIOBase, where: str) -> Iterator[Any]:
         refuse_damaged_ends(raw, where)
         with damage_named(where) as stage:
             # One thread: a reader's process has little address space, and no other core to hope for.
-            options = {"page_checksum_verification": True, "pre_buffer": False, "arrow_extensions_enabled": False}
+            options = {
+                "page_checksum_verification": checksums,
+                "pre_buffer": False,
+                "arrow_extensions_enabled": False,
+            }
             with pq.ParquetFile(raw, **options) as file:
                 stage.opened = True
                 refuse_odd_schema(file, where)

@@ -17,7 +17,7 @@ def log_deed(store: BlobStore, deed: Deed, subject: Mapping[str, Any], *, once: 
     """Append to the output's log, and note its head; with `once`, only if that is not said there already."""
     write = append_once if once else append
     head = write(store, deed, subject, datetime.now(UTC).isoformat(timespec="milliseconds"))
-    _note(store, head)
+    note_head(store, head)
     return head
 
 
@@ -27,7 +27,8 @@ def noted_head(out: str) -> Head | None:
     return next((head for at, head in reversed(list(_noted())) if at == where), None)
 
 
-def _note(store: BlobStore, head: Head) -> None:
+def note_head(store: BlobStore, head: Head) -> None:
+    """Remember it for `noted_head`; the latest of a log counts."""
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     line = json.dumps({"out": _place(store), "head": str(head)})

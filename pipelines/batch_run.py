@@ -15,7 +15,7 @@ from autosteer_core.errors import AutosteerError
 from autosteer_core.garbage import collect
 from autosteer_core.ports import BlobStore
 from autosteer_core.records import CommitRecord, read_records
-from autosteer_core.run import Run, take_over
+from autosteer_core.run import FOLLOWING, Run, take_over
 from autosteer_core.values import Part, QueueCounts, Verdict
 from infra.column_map import ColumnMap
 from infra.open_manifest import refuse_output_inside
@@ -23,9 +23,11 @@ from infra.open_store import open_store
 from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
 from pipelines.bundle_files import BundleReader
+from pipelines.candidate_watch import guarded_run
 from pipelines.commit_watch import CommitWatch
 from pipelines.disk_space import require_space
 from pipelines.engines import require_fitting_attention
+from pipelines.following import PromotedBundles, is_following
 from pipelines.interrupts import asked_to_stop
 from pipelines.job import Job, Kind
 from pipelines.queue_files import known_queue, open_queue, require_queue
@@ -35,6 +37,7 @@ from pipelines.signing import trust_of
 from pipelines.wiring import build_worker
 from workers.local_ray import local_ray
 from workers.ray_pool import Pool, PoolOptions
+from workers.swap_thread import swapping
 
 _READ_AHEAD = 13  # times the slots: rows in flight, waiting, begun, and encoded ahead of them
 _OPEN_ENDS = 2  # parts that wait for one long answer
@@ -111,16 +114,18 @@ def run_batch(request: Request, progress: Progress, pool: Pool | None = None) ->
     refuse_output_inside(request.manifest, request.out)
     manifest = open_items(request.manifest, request.columns, request.settings)
     trust = trust_of(request.settings)
-    bundle = BundleReader(trust)(request.settings.bundle)
+    followed = _followed(request)
+    bundle = followed.bundle(trust) if followed else BundleReader(trust)(request.settings.bundle)
+    if followed:  # what was read is what a later bundle is compared with
+        request = replace(request, settings=request.settings.model_copy(update={"activations": True}))
     if request.kind == "generate":
         require_fitting_attention(request.settings)
     job = _job(request, bundle, trust)
-    run = Run(request.kind, request.manifest, manifest.files(), bundle.bundle_id, job.answer_settings)
-    provenance = {
-        "run_id": run.run_id,
-        "bundle_id": bundle.bundle_id,
-        "model_fingerprint": bundle.fingerprint,
-    }
+    bundle_id = FOLLOWING if followed else bundle.bundle_id
+    run = Run(request.kind, request.manifest, manifest.files(), bundle_id, job.answer_settings)
+    provenance = {"run_id": run.run_id, "model_fingerprint": bundle.fingerprint}
+    if not followed:
+        provenance["bundle_id"] = bundle.bundle_id
     planned = {name: digest for name, _, digest in run.files}
     job = replace(job, provenance=provenance, planned=planned)
     require_space(request.out, run.rows)
@@ -155,12 +160,22 @@ def _job(request: Request, bundle: Bundle, trust: Trust) -> Job:
         other.require(bundle.fingerprint)
     beside = {name: str(other.bundle_id) for name, other in others.items()}
     planned = {address: beside[name] for name, address in request.beside.items()}
-    planned[str(request.settings.bundle)] = str(bundle.bundle_id)
+    registry = request.settings.registry if _followed(request) else None
+    if registry is None:
+        planned[str(request.settings.bundle)] = str(bundle.bundle_id)
     return Job(
         request.kind, request.manifest, request.out, request.settings, request.columns, request.compare, {}, threads,
-        request.judge, request.beside, beside, sites=", ".join(map(str, bundle.sites)),
-        bundles=BundleReader(trust, planned),
+        request.judge, request.beside, beside, sites=bundle.sites_in_words,
+        bundles=BundleReader(trust, planned), registry=registry,
     )  # fmt: skip
+
+
+def _followed(request: Request) -> PromotedBundles | None:
+    """A judge model reads no bundle, so there is none to follow."""
+    address = request.settings.registry
+    if address is None or request.judge is not None or not is_following(request.settings):
+        return None
+    return PromotedBundles.at(address)
 
 
 def _most_parts(settings: Settings, left: int, rows_of_one: int) -> int:
@@ -188,9 +203,16 @@ def _work(job: Job, run: Run, parts: Sequence[Part], store: BlobStore, progress:
         queue.mark_done(sorted(done))
         counts = queue.counts()
         progress(run, watch.look(), counts)
-        # A worker loads a whole model: there is no use in more of them than parts.
-        for counts in workers.run(partial(build_worker, job), left):
-            progress(run, watch.look(), counts)
+        source = PromotedBundles.at(job.registry) if job.registry else None
+        guard = guarded_run(store, run.run_id, job.registry, settings) if job.registry else None
+        with swapping(source, workers.actors) if source else nullcontext():
+            # A worker loads a whole model: there is no use in more of them than parts.
+            for counts in workers.run(partial(build_worker, job), left):
+                progress(run, watch.look(), counts)
+                if guard:
+                    guard.look()
+        if guard:
+            guard.finish()
     if counts.buried:
         raise PartsBuried(
             f"{counts.buried} of {len(parts)} parts failed {settings.max_failures} times and were set aside, "

@@ -69,7 +69,7 @@ def sign_bundle(address: str, signer: Signer) -> Bundle:
         BundleRefused: damaged, or no bundle.
     """
     files = read_files(address)
-    bundle = _named(address, lambda: from_files(files))
+    bundle = named_bundle(address, lambda: from_files(files))
     _put_signature(open_store(address), files[CARD], signer)
     return bundle
 
@@ -110,12 +110,14 @@ def read_files(address: str) -> dict[str, bytes]:
 
 def _load(address: str | None, trust: Trust) -> Bundle:
     if address is None:
-        raise UserMistake("no bundle was named: give --bundle, or make one with `autosteer calibrate`")
+        raise UserMistake(
+            "no bundle was named: give --bundle, make one with `autosteer calibrate`, or follow a --registry"
+        )
     files = read_files(address)
-    return _named(address, lambda: admit(files, trust).bundle)
+    return named_bundle(address, lambda: admit(files, trust).bundle)
 
 
-def _named(address: str, read: Callable[[], Bundle]) -> Bundle:
+def named_bundle(address: str, read: Callable[[], Bundle]) -> Bundle:
     """What is wrong with a bundle is worth little without where it lies."""
     try:
         return read()

@@ -8,7 +8,7 @@ from autosteer_core.audit_log import Deed
 from autosteer_core.commit import commit_part
 from autosteer_core.errors import UserMistake
 from autosteer_core.records import read_records
-from autosteer_core.run import read_record
+from autosteer_core.run import FOLLOWING, read_record
 from autosteer_core.values import Action, Flaw, Item, Lease, Part, Verdict
 from infra.column_map import ColumnMap
 from infra.open_store import open_store
@@ -41,7 +41,9 @@ def bury(out: str, part_ids: Sequence[str] = (), server: str | None = None) -> B
         _refuse_others(part_ids, reasons)
         chosen = [part for part in reasons if not part_ids or part.part_id in part_ids]
         manifest = open_items(run["manifest"], ColumnMap(**run["settings"]["columns"]))
-        provenance = {"run_id": run["run_id"], "bundle_id": run["bundle_id"]}
+        provenance = {"run_id": run["run_id"]}
+        if run["bundle_id"] != FOLLOWING:  # there no bundle has seen them
+            provenance["bundle_id"] = run["bundle_id"]
         known = read_records(store).commits
         for part in chosen:
             if part.part_id not in known:

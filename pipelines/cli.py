@@ -9,7 +9,19 @@ from rich.text import Text
 
 from autosteer_core.errors import AutosteerError, Interrupted, UserMistake
 from autosteer_core.visible_text import one_line
-from pipelines.commands import audit_log, data_sets, fitting, moderation, showing, trust, upkeep
+from pipelines.commands import (
+    audit_log,
+    data_sets,
+    fitting,
+    labels,
+    moderation,
+    registry,
+    replay,
+    retrain,
+    showing,
+    trust,
+    upkeep,
+)
 from pipelines.commands.options import INTERRUPTED, OUR_MISTAKE, USER_MISTAKE, console
 from pipelines.versions import require_versions
 from workers.ray_access import prepare
@@ -19,10 +31,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 for command in (
     moderation.generate, moderation.audit, fitting.calibrate, fitting.evaluate, trust.keys, trust.sign,
     upkeep.status, upkeep.verify, upkeep.retry, upkeep.bury, upkeep.clean, upkeep.export,
+    labels.flags, labels.review, retrain.retrain,
+    registry.publish, registry.bundles, registry.shadow, registry.canary, registry.promote, registry.rollback,
+    replay.replay, replay.recall, replay.erase,
     data_sets.suites, data_sets.import_, showing.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(audit_log.app, name="audit-log")
+app.add_typer(labels.app, name="labels")
 
 
 def main() -> None:

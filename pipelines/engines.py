@@ -1,7 +1,7 @@
 """The only place that chooses an engine, and gives it what the settings say."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from autosteer_core.backbones.base import Backbone
@@ -11,6 +11,7 @@ from autosteer_core.engine import Auditor, Engine, EngineOptions, silent
 from autosteer_core.equal_items import EqualAudits, EqualItems
 from autosteer_core.errors import UserMistake
 from autosteer_core.joint_audit import JointAudit
+from autosteer_core.readers import Held
 from autosteer_core.sampling import Sampling
 from autosteer_core.slot_engine import SlotEngine
 from autosteer_core.slots.compiled_blocks import CompiledBlocks
@@ -22,6 +23,7 @@ from pipelines.kept_model import KeptModel, kept_model, on_cpu
 from pipelines.load_model import load_encoder, load_model
 from pipelines.settings import Settings
 from pipelines.signing import trust_of
+from workers.bundle_shelf import BundleShelf
 from workers.encoding_pool import EncodingPool
 
 DEMO = "demo"
@@ -82,31 +84,57 @@ def require_fitting_attention(settings: Settings) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The bundles of a run that follows a registry: `first` serves at its start, `held` gives all."""
+
+    first: Bundle
+    held: Held
+
+    @classmethod
+    def of(cls, shelf: BundleShelf) -> "Followed":
+        """Those of a shelf that serves."""
+        assert shelf.serving is not None
+        return cls(shelf.bundle(shelf.serving.promoted), shelf.bundle)
+
+
 def build_engine(
     settings: Settings,
     compare: bool = False,
     pulse: Callable[[], None] = silent,
     bundles: BundleReader | None = None,
+    followed: Followed | None = None,
 ) -> Engine:
     """Model, bundle and engine; a model that decodes in slots is compared with plain `generate` first.
 
     Equal items are computed once, unless their answers are sampled. Without `bundles` the settings and this
-    machine's key say which bundles are trusted.
+    machine's key say which bundles are trusted. With `followed` every item names its bundle.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
         UserMistake: the family, or the chosen attention, cannot be decoded in slots, or not compiled.
     """
     require_fitting_attention(settings)
-    bundle = (bundles or BundleReader(trust_of(settings)))(settings.bundle)
+    bundle = _own(settings, bundles, followed)
     kept = kept_model(settings, load_backbone)
     options = _options(kept, settings, compare, pulse)
+    held = followed.held if followed else None
     if settings.engine == "static":
-        engine: Engine = StaticEngine(kept.backbone, bundle, options)
+        engine: Engine = StaticEngine(kept.backbone, bundle, options, held)
     else:
-        engine = SlotEngine(kept.backbone, bundle, options)
+        engine = SlotEngine(kept.backbone, bundle, options, held)
         _prove(kept, bundle, settings.compile)
-    return engine if options.sampling else EqualItems(engine, bundle.refusal_for)
+    # Bundles differ in which groups have words of their own: there, no group shares what another was told.
+    wording = _own_words if followed else bundle.refusal_for
+    return engine if options.sampling else EqualItems(engine, wording)
+
+
+def _own_words(group: str) -> str:
+    return group
+
+
+def _own(settings: Settings, bundles: BundleReader | None, followed: Followed | None) -> Bundle:
+    return followed.first if followed else (bundles or BundleReader(trust_of(settings)))(settings.bundle)
 
 
 def _options(kept: KeptModel, settings: Settings, compare: bool, pulse: Callable[[], None]) -> EngineOptions:
@@ -124,8 +152,9 @@ def build_auditor(
     beside: Mapping[str, str],
     pulse: Callable[[], None] = silent,
     bundles: BundleReader | None = None,
+    followed: Followed | None = None,
 ) -> Auditor:
-    """What reads risks under the settings' bundle and those `beside` it, name -> address; `bundles` as above.
+    """What reads risks under the settings' bundle and those `beside` it, name -> address; the others as above.
 
     Raises:
         BundleRefused: model and bundle do not belong together.
@@ -134,4 +163,5 @@ def build_auditor(
     others = {name: read(address) for name, address in beside.items()}
     kept = kept_model(settings, load_backbone)
     options = _options(kept, settings, False, pulse)
-    return EqualAudits(JointAudit(kept.backbone, read(settings.bundle), others, options))
+    bundle = _own(settings, bundles, followed)
+    return EqualAudits(JointAudit(kept.backbone, bundle, others, options, followed.held if followed else None))

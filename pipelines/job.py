@@ -18,7 +18,8 @@ class Job:
     `beside` are further bundles of an audit, name -> address, and `beside_ids` what they hold. A worker holds at most
     `most_parts` at once. `sites` are what the bundle's probe reads, in words,
     `planned` is the SHA-256 of every file of the manifest. `bundles` is how it reads a bundle: by
-    the trust of whoever started the run.
+    the trust of whoever started the run. With a `registry` the run follows what is promoted there: `provenance` and
+    `sites` do not hold for a part that was pinned to a bundle of its own.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Job:
     sites: str = ""
     planned: Mapping[str, str] = field(default_factory=dict)
     bundles: BundleReader = field(default_factory=BundleReader)
+    registry: str | None = None
 
     @property
     def answer_settings(self) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from autosteer_core.errors import Interrupted
+from autosteer_core.errors import AutosteerError, Interrupted
+from autosteer_core.registry_state import State
 from autosteer_core.run import Run
 from autosteer_core.values import QueueCounts
 from pipelines.batch_run import Request, run_batch
+from pipelines.registry_files import open_registry
 from pipelines.report import report_html
+from pipelines.settings import Settings
 from pipelines.summary import Summary, summarise
 from pipelines.tables import action_table, beside_table, flag_table, outcome_table
 from workers.ray_pool import Pool
@@ -41,9 +44,17 @@ def moderate(request: Request, console: Console, pool: Pool | None = None) -> Su
             raise Interrupted("stopped; what is committed stays, repeat the command to continue") from None
     summary = summarise(finished)
     finished.store.put("summary.json", json.dumps(summary.as_json(), indent=1).encode())
-    finished.store.put("report.html", report_html(summary, finished.bundle))
+    finished.store.put("report.html", report_html(summary, finished.bundle, _registry(request.settings)))
     _print(summary, console)
     return summary
+
+
+def _registry(settings: Settings) -> State | None:
+    """For the report; a run that is finished does not fail because its registry is away by then."""
+    try:
+        return open_registry(settings.registry).state() if settings.registry else None
+    except AutosteerError:
+        return None
 
 
 def _print(summary: Summary, console: Console) -> None:

@@ -1,21 +1,18 @@
 """Rows of a run that are wanted anew: parts that were set aside, and rows whose errors may pass by themselves."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 
 from autosteer_core.audit_log import Deed
-from autosteer_core.commit import commit_part, read_activations_of, read_part, unseal
+from autosteer_core.commit import read_part
 from autosteer_core.errors import UserMistake
 from autosteer_core.ports import BlobStore
-from autosteer_core.records import CommitRecord, RedoRecord, read_records, redo
+from autosteer_core.records import CommitRecord, read_records
 from autosteer_core.run import read_record
-from autosteer_core.values import AGAIN, Lease, Part, PartId, Verdict
-from infra.activation_files import activations_from_parquet, activations_to_parquet, origin_of
 from infra.open_store import open_store
-from infra.verdict_files import provenance_of, verdicts_from_parquet, verdicts_to_parquet
+from infra.verdict_files import verdicts_from_parquet
 from pipelines.audit_heads import log_deed
 from pipelines.queue_files import known_queue
+from pipelines.redo_rows import redo_rows
 
 # On another machine, with more memory, or once a missing picture is in its place, the same item may be answered.
 TRANSIENT = frozenset(
@@ -79,39 +76,6 @@ def _reopened(store: BlobStore, record: CommitRecord, wanted: frozenset[str] | N
     """How many rows of the part will be done again."""
     if record.actions.keys() <= {"answer", "refuse", "allow", "flag"}:
         return 0
-    data = read_part(store, record)
-    verdicts = verdicts_from_parquet(data)
+    verdicts = verdicts_from_parquet(read_part(store, record))
     again = [row.flaw is not None and (wanted is None or row.flaw.code in wanted) for row in verdicts]
-    if not any(again):
-        return 0
-    runs = list(_runs(again))
-    pieces = [[record.start + start, record.start + stop] for start, stop, _ in runs]
-    kept = read_activations_of(store, record)
-    unseal(store)
-    redo(store, RedoRecord(record.part_id, pieces, "retry"))
-    part = Part(PartId(record.part_id), record.source, record.start, record.start + record.rows)
-    for start, stop, anew in runs:
-        if not anew:
-            piece = part.piece(AGAIN, record.start + start, record.start + stop)
-            _keep(store, piece, verdicts[start:stop], data, kept)
-    return sum(again)
-
-
-def _runs(again: Sequence[bool]) -> Iterator[tuple[int, int, bool]]:
-    """Consecutive rows that are alike, [start, stop)."""
-    start = 0
-    for anew, group in groupby(again):
-        stop = start + len(list(group))
-        yield start, stop, anew
-        start = stop
-
-
-def _keep(store: BlobStore, piece: Part, verdicts: Sequence[Verdict], data: bytes, activations: bytes | None) -> None:
-    """Rows that stay as they are, under the versions that made them, with what was read of them."""
-    kept = verdicts_to_parquet(verdicts, provenance_of(data) | {"part_id": str(piece.part_id)}, piece.source)
-    read = None
-    if activations is not None:
-        vectors = activations_from_parquet(activations)
-        told = [replace(verdict, activation=vectors.get(verdict.row)) for verdict in verdicts]
-        read = activations_to_parquet(told, origin_of(activations))
-    commit_part(store, Lease(piece, 0, "retry", 0.0), verdicts, kept, read)
+    return redo_rows(store, record, again, "retry")

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
     )
     allow_unsigned: bool = Field(False, description="serve bundles that no trusted key has signed")
     epoch: int | None = Field(None, ge=0, le=MOST_EPOCH, description="of new signatures; default: least_epoch")
+    registry: str | None = Field(None, description="folder or s3:// address that bundles are published to")
+    require_sign_off: bool = Field(True, description="only a person's `promote` promotes; retraining never does")
+    guard_opened: float = Field(0.25, gt=0, lt=1, description="share of rows whose gate a tried bundle may open")
+    guard_closed: float = Field(0.05, gt=0, lt=1, description="share of rows whose gate a tried bundle may close")
     least_epoch: int = Field(0, ge=0, le=MOST_EPOCH, description="bundles with an older signature are refused")
 
     @model_validator(mode="after")

@@ -70,7 +70,8 @@ def check_readers(store: BlobStore, records: Records, *, sealed: bool) -> Iterat
 
 def _by_id(listed: Any) -> Any:
     try:
-        return sorted(listed, key=lambda each: str(each["part_id"]))
+        # Lists of earlier versions know of no bundle a part.
+        return sorted(({"bundle_id": None} | each for each in listed), key=lambda each: str(each["part_id"]))
     except (TypeError, KeyError):
         return listed
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from autosteer_core.records import CommitRecord
+from autosteer_core.run import FOLLOWING
 from autosteer_core.values import Action
 from pipelines.violation import Violation
 
@@ -49,7 +50,15 @@ def check_reasons(record: CommitRecord, rows: Sequence[Row]) -> Iterator[Violati
 
 def check_versions(record: CommitRecord, rows: Sequence[Row], run: Mapping[str, Any]) -> Iterator[Violation]:
     """I6."""
-    expected = {"run_id": run["run_id"], "bundle_id": run["bundle_id"], "part_id": record.part_id}
+    follows = run["bundle_id"] == FOLLOWING
+    bundle_id = record.bundle_id if follows else run["bundle_id"]
+    if follows and bundle_id is None and any(row["action"] != Action.ERROR for row in rows):
+        yield Violation(
+            "I6", record.key, "its record names no bundle, and not all of its rows are errors: run it again"
+        )
+    expected = {"run_id": run["run_id"], "bundle_id": bundle_id, "part_id": record.part_id}
+    if not follows and record.bundle_id not in (None, bundle_id):
+        yield Violation("I6", record.key, f"its record names bundle {record.bundle_id}, the run is of {bundle_id}")
     for name, value in expected.items():
         others = {str(row[name]) for row in rows} - {str(value)}
         if others:
@@ -72,6 +81,8 @@ def check_attempt(lost: str, rows: Sequence[Row], winner: Mapping[int, Row]) -> 
 def _alike(row: Row, other: Row | None) -> bool:
     if other is None or _BAD & {row["action"], other["action"]}:
         return True  # memory, a person's retry, or a death in between may tell them apart
+    if row["bundle_id"] != other["bundle_id"]:
+        return True  # a part that is claimed again may be of another bundle, and a recalled one is
     return bool(row["action"] == other["action"])
 
 

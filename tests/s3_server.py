@@ -22,9 +22,9 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve_s3() -> Iterator[str]:
-    """The server's address, while it runs."""
-    app = _StrictS3(DomainDispatcherApplication(create_backend_app))
+def serve_s3(around: Callable[[Any], Any] = lambda app: app) -> Iterator[str]:
+    """The server's address, while it runs; `around` may put another WSGI application before it."""
+    app = around(_StrictS3(DomainDispatcherApplication(create_backend_app)))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

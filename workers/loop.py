@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from autosteer_core.commit import commit_part, split_part
 from autosteer_core.errors import LeaseLost, TryAgain, Unreachable
 from autosteer_core.ports import BlobStore, ManifestReader, PartQueue
 from autosteer_core.records import CommitRecord, SplitRecord, fate
-from autosteer_core.values import Cause, Item, Lease, Verdict
+from autosteer_core.values import BundleId, Cause, Item, Lease, Verdict
 from workers.isolation import is_poison, is_suspect, poisoned
 from workers.lifeline import Lifeline, Stopped
 from workers.open_parts import OpenPart, OpenParts
@@ -22,21 +23,47 @@ log = logging.getLogger(__name__)
 
 Judge = Callable[[Iterable[Item]], Iterator[tuple[int, Verdict]]]
 Encode = Callable[[Sequence[Verdict], Lease], bytes]
-Keep = Callable[[Sequence[Verdict]], bytes | None]
+Keep = Callable[[Sequence[Verdict], Lease], bytes | None]
 
 
-def nothing(verdicts: Sequence[Verdict]) -> None:
+class Pins(Protocol):
+    """Which bundle judges a part, from its claim to its end."""
+
+    def pin(self, lease: Lease) -> BundleId | None:
+        """The bundle that the part is of from now on; None where the run is pinned as a whole."""
+        ...
+
+    def let_go(self, lease: Lease) -> None:
+        """No row of the part is to be judged any more; safe to repeat."""
+        ...
+
+
+class PinnedRun:
+    """One bundle for the whole run: no part needs one of its own."""
+
+    def pin(self, lease: Lease) -> None:
+        """As Pins asks."""
+
+    def let_go(self, lease: Lease) -> None:
+        """As Pins asks."""
+
+
+def nothing(verdicts: Sequence[Verdict], lease: Lease) -> None:
     """Keeps no activations."""
 
 
 @dataclass(slots=True)
 class _Shift:
-    """What one call of `run` has in hand: the parts of its stream, those being written, a claimed one not begun."""
+    """What one call of `run` has in hand: the parts of its stream, those being written, a claimed one not begun.
+
+    `pinned` are the leases that hold a bundle: rows of a part that was lost are in work until its stream ends.
+    """
 
     parts: OpenParts = field(default_factory=OpenParts)
     writes: deque[Write] = field(default_factory=deque)
     waiting: Lease | None = None
     finished: int = 0
+    pinned: list[Lease] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +74,8 @@ class PartWorker:
     `judge` gives the verdicts of a stream of items as they finish, each with its item's place, and sends its pulse
     through the lifeline. It draws items in the thread that it is called in: drawing one may claim a part. At most
     `most_parts` are in work at once, and few more are being written: a worker that dies loses no more than these.
-    Only `writer` is another thread, and only to encode and commit: the queue is spoken to from one.
+    Only `writer` is another thread, and only to encode and commit: the queue is spoken to from one. `pins` gives
+    every part that is claimed its bundle.
     """
 
     name: str
@@ -61,6 +89,7 @@ class PartWorker:
     most_parts: int
     writer: Executor = field(default_factory=AtOnce)
     keep: Keep = nothing
+    pins: Pins = field(default_factory=PinnedRun)
 
     def run(self, stopping: Callable[[], bool]) -> int:
         """Work until nothing can be claimed; returns how many parts this worker committed."""
@@ -74,6 +103,7 @@ class PartWorker:
             finally:
                 # Also where an error ends the worker: the repeated command need not wait for the leases to expire.
                 self._give_all_back(shift, "worker stopped", Cause.SHUTDOWN)
+                self._unpin(shift)
         return shift.finished
 
     def _stream(self, shift: _Shift) -> None:
@@ -98,15 +128,22 @@ class PartWorker:
             log.warning("%d parts go back to the queue: %s", len(shift.parts), error)
             # Beside others none is known to be at fault: each runs alone next time, and then its failure counts.
             self._give_all_back(shift, str(error), Cause.FAILURE if len(shift.parts) == 1 else Cause.SHUTDOWN)
+        finally:
+            self._unpin(shift)
 
     def _items(self, shift: _Shift) -> Iterator[Item]:
         """The items of one part after another; the next part is claimed when the judge asks for more."""
         while lease := self._next(shift):
-            for item in shift.parts.begin(lease, self.manifest.items(lease.part), self.lifeline.holds):
+            for item in shift.parts.begin(lease, self._items_of(lease), self.lifeline.holds):
                 self.lifeline.pulse()
                 yield item
             if _runs_alone(lease):
                 return
+
+    def _items_of(self, lease: Lease) -> Iterator[Item]:
+        """The part's items under its bundle."""
+        items = self.manifest.items(lease.part)
+        return items if lease.under is None else (replace(item, under=lease.under) for item in items)
 
     def _next(self, shift: _Shift) -> Lease | None:
         """A part to begin beside those in work; None ends the stream."""
@@ -121,7 +158,7 @@ class PartWorker:
 
     def _has_next(self, shift: _Shift) -> bool:
         """Whether a part waits or could be claimed; what needs no judging is settled at once."""
-        while shift.waiting is None and (lease := self._claimed()):
+        while shift.waiting is None and (lease := self._claimed(shift)):
             with self._only(lease):
                 if self._settled(lease, shift):
                     continue
@@ -129,11 +166,22 @@ class PartWorker:
             break  # also where the store could not say: not every part shall pay for that at once
         return shift.waiting is not None
 
-    def _claimed(self) -> Lease | None:
+    def _claimed(self, shift: _Shift) -> Lease | None:
         leases = self.patience.through(lambda: self.queue.claim(self.name, self.lifeline.seconds))
-        for lease in leases:
-            self.lifeline.hold(lease)
-        return leases[0] if leases else None
+        if not leases:
+            return None
+        lease = replace(leases[0], under=self.pins.pin(leases[0]))
+        shift.pinned.append(lease)
+        self.lifeline.hold(lease)
+        return lease
+
+    def _unpin(self, shift: _Shift) -> None:
+        """After the stream has ended: of what it began, nothing is judged any more, but some is being written."""
+        needed = [*(write.lease for write in shift.writes), shift.waiting]
+        for lease in shift.pinned:
+            if lease not in needed:
+                self.pins.let_go(lease)
+        shift.pinned = [lease for lease in shift.pinned if lease in needed]
 
     def _settled(self, lease: Lease, shift: _Shift) -> bool:
         """Whether there is nothing to judge: the part's fate is known, or its crashes decide it."""
@@ -144,7 +192,7 @@ class PartWorker:
             self._split(lease)
         elif is_poison(lease):
             log.error("part %s is one row that kills its workers: it is set aside", lease.part.part_id)
-            verdicts = [poisoned(item, lease) for item in self.manifest.items(lease.part)]
+            verdicts = [replace(poisoned(item, lease), under=lease.under) for item in self._items_of(lease)]
             self._renew(lease)
             self._decide(lease, self.patience.through(lambda: self._commit(lease, verdicts)), shift)
         else:
@@ -173,7 +221,7 @@ class PartWorker:
         self.patience.through(lambda: self.queue.renew(lease, self.lifeline.seconds))
 
     def _commit(self, lease: Lease, verdicts: Sequence[Verdict]) -> bool:
-        data, kept = self.encode(verdicts, lease), self.keep(verdicts)
+        data, kept = self.encode(verdicts, lease), self.keep(verdicts, lease)
         return commit_part(self.store, lease, verdicts, data, kept)
 
     def _settle(self, shift: _Shift, most: int) -> None:
@@ -202,6 +250,9 @@ class PartWorker:
         self.patience.through(lambda: self.queue.complete(lease))
         self.lifeline.let_go(lease)
         shift.finished += 1
+        # Not before: what was read of its rows is encoded by what the bundle says of its sites.
+        shift.pinned = [each for each in shift.pinned if each != lease]
+        self.pins.let_go(lease)
 
     @contextmanager
     def _only(self, lease: Lease) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,8 +13,10 @@ from ray.exceptions import RayError
 
 from autosteer_core.errors import AutosteerError, UserMistake, first_line
 from autosteer_core.ports import GroupedQueue, PartQueue
+from autosteer_core.serving import Serving
 from autosteer_core.values import QueueCounts
 from workers.broker import BrokerActor, BrokeredQueue
+from workers.bundle_shelf import BundleShelf
 from workers.loop import PartWorker
 from workers.patience import Patience
 
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 _PATIENCE = 30.0  # seconds for a step to end
 
 BuildWorker = Callable[[str, PartQueue], PartWorker]
+
+# Such calls have a thread of their own: they do not wait for the work, which lasts as long as there are parts.
+_beside_work = ray.method(concurrency_group="control")
 
 
 class PoolFailed(AutosteerError):
@@ -47,13 +52,32 @@ class ModelWorker:
             self._worker, self._shift = build(self._name, BrokeredQueue(broker)), shift
         return self._worker.run(lambda: self._stopping)
 
+    @_beside_work
     def stop(self) -> None:
         """Finish the current step, give the parts back, claim nothing more."""
         self._stopping = True
 
+    @_beside_work
+    def offer(self, files: Mapping[str, bytes]) -> bool:
+        """As the shelf asks, while the work goes on; False before there is one: it will ask the registry itself."""
+        shelf = self._shelf()
+        return shelf is not None and bool(shelf.offer(files))
+
+    @_beside_work
+    def serve(self, serving: Serving) -> bool:
+        """As the shelf asks; False as above."""
+        shelf = self._shelf()
+        if shelf is not None:
+            shelf.serve(serving)
+        return shelf is not None
+
+    def _shelf(self) -> BundleShelf | None:
+        worker = self._worker
+        return worker.pins if worker and isinstance(worker.pins, BundleShelf) else None
+
 
 # Replaced by the pool, not restarted by Ray: every call to an actor that is restarting fails like one more death.
-ModelWorkerActor = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2)(ModelWorker)
+ModelWorkerActor = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})(ModelWorker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +139,10 @@ class Pool:
             self._kill_stuck()
             counts = self._asked(BrokeredQueue.counts)
             yield counts
+
+    def actors(self) -> dict[str, Any]:
+        """Those that live as far as is known, by name; safe to ask from another thread."""
+        return dict(self._actors)
 
     def stop(self) -> None:
         """Ask every worker to finish its step and give its parts back, wait for that, then end all of them."""

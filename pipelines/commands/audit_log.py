@@ -9,7 +9,7 @@ from pipelines.commands.options import OUR_MISTAKE, Json, console, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Read the audit log of an output: what was done with it, in entries chained by hashes.
+    help="""Read the audit log of an output or a registry: what was done with it, in entries chained by hashes.
 
     Example:
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     """,
 )
 
-Output = Annotated[str, typer.Argument(help="output of a generate or audit run")]
+Output = Annotated[str, typer.Argument(help="output of a generate or audit run, or a registry")]
 
 
 @app.command()

@@ -27,7 +27,10 @@ from pipelines.progress import told
 
 def calibrate(
     manifest: Manifest,
-    out: Annotated[str, typer.Option(help="where the bundle is written: a folder or an s3:// address")],
+    out: Annotated[str | None, typer.Option(help="where the bundle is written: a folder or an s3:// address")] = None,
+    registry: Annotated[
+        str | None, typer.Option(help="also publish it as a candidate in this registry, with a locked holdout")
+    ] = None,
     model: ModelOption = None,
     alpha: Annotated[float | None, typer.Option(help="largest share of the bounded error")] = None,
     delta: Annotated[float | None, typer.Option(help="1 - confidence of that bound")] = None,
@@ -47,11 +50,13 @@ def calibrate(
         autosteer calibrate labelled.parquet --out bundles/v1 --alpha 0.05
 
         autosteer calibrate labelled.parquet --out bundles/v2 --bounds false-refusals --like traffic.parquet
+
+        autosteer calibrate labelled.parquet --registry registry
     """
     from pipelines.calibrate import CalibrationRequest, calibrate_manifest
     from pipelines.tables import bundle_table
 
-    settings = settings_of(config, set_, model=model, alpha=alpha, delta=delta, bounds=bounds)
+    settings = settings_of(config, set_, model=model, alpha=alpha, delta=delta, bounds=bounds, registry=registry)
     request = CalibrationRequest(manifest, out, settings, columns_of(column), like)
     with told(console, "loading the model") as say:
         made = calibrate_manifest(request, say)

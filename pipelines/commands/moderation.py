@@ -8,6 +8,7 @@ from pipelines.commands.options import (
     BundleOption,
     Column,
     Config,
+    FollowOption,
     Json,
     Manifest,
     ModelOption,
@@ -27,6 +28,7 @@ def generate(
     manifest: Manifest,
     out: Out,
     bundle: BundleOption = None,
+    registry: FollowOption = None,
     allow_unsigned: UnsignedOption = None,
     model: ModelOption = None,
     workers: WorkersOption = None,
@@ -44,13 +46,18 @@ def generate(
 
         autosteer generate s3://bucket/items/ --out s3://bucket/answers/ --bundle s3://bucket/bundles/v1 --workers 8
 
+        autosteer generate items.parquet --out runs/tuesday --registry registry/
+
         autosteer generate items.parquet --out runs/drawn --bundle bundles/v1 --set temperature=0.8 --set stop=User:
 
-    The same command continues after any interruption.
+    The same command continues after any interruption. With --registry and no --bundle, each part is judged by the
+    bundle that is promoted there when the part is begun, and its rows say which.
     """
     from pipelines.batch_run import Request
 
-    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
+    settings = settings_of(
+        config, set_, bundle=bundle, registry=registry, allow_unsigned=allow_unsigned, model=model, workers=workers
+    )
     _moderate(Request("generate", manifest, out, settings, columns_of(column), compare), as_json)
 
 
@@ -58,6 +65,7 @@ def audit(
     manifest: Manifest,
     out: Out,
     bundle: BundleOption = None,
+    registry: FollowOption = None,
     allow_unsigned: UnsignedOption = None,
     model: ModelOption = None,
     workers: WorkersOption = None,
@@ -79,7 +87,9 @@ def audit(
     """
     from pipelines.batch_run import Request
 
-    settings = settings_of(config, set_, bundle=bundle, allow_unsigned=allow_unsigned, model=model, workers=workers)
+    settings = settings_of(
+        config, set_, bundle=bundle, registry=registry, allow_unsigned=allow_unsigned, model=model, workers=workers
+    )
     others = bundles_of(beside, "--beside")
     _moderate(Request("audit", manifest, out, settings, columns_of(column), beside=others), as_json)
 

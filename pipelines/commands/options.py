@@ -20,6 +20,9 @@ USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 Manifest = Annotated[str, typer.Argument(help="Parquet or JSONL file, folder, or s3:// address")]
 Out = Annotated[str, typer.Option(help="output folder or s3:// address; the same command continues a run there")]
 BundleOption = Annotated[str | None, typer.Option(help="folder or s3:// address of the bundle")]
+FollowOption = Annotated[
+    str | None, typer.Option("--registry", help="follow what is promoted in this registry; a --bundle wins over it")
+]
 UnsignedOption = Annotated[
     bool | None, typer.Option("--allow-unsigned", help="serve the bundle though no trusted key has signed it")
 ]

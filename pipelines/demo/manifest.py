@@ -77,9 +77,15 @@ def write_demo_manifests(folder: Path) -> DemoManifests:
     """Draw every picture and write both files; the same items give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     manifests = DemoManifests(folder / "calibration.parquet", folder / "run.parquet")
-    _write(read_items("calibration"), manifests.calibration)
-    _write(read_items("run"), manifests.run)
+    write_manifest(read_items("calibration"), manifests.calibration)
+    write_manifest(read_items("run"), manifests.run)
     return manifests
+
+
+def write_manifest(items: Iterable[DemoItem], path: Path) -> None:
+    """Draw the pictures of these items and write one Parquet file, in their order; equal items, equal bytes."""
+    table = pa.Table.from_pylist([_row(item) for item in items], schema=SCHEMA)
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def read_items(split: str) -> list[DemoItem]:
@@ -98,11 +104,6 @@ def stable_number(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
 
 
-def _write(items: Iterable[DemoItem], path: Path) -> None:
-    table = pa.Table.from_pylist([_row(item) for item in items], schema=SCHEMA)
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
 def _row(item: DemoItem) -> dict[str, object]:
     copied = {name: getattr(item, name) for name in ("id", "label", "group", "pair", "source", "unseen")}
     return copied | {"text": _text(item), "image": _image(item)}
@@ -116,10 +117,10 @@ def _text(item: DemoItem) -> str:
 
 
 def _image(item: DemoItem) -> bytes | None:
+    if item.picture is None:
+        return None
     look, key = LOOKS[item.split], item.pair or item.id
     match item.picture:
-        case None:
-            return None
         case {"object": name}:
             return object_file(look.style(key), name).read_bytes()
         case {"word": word}:

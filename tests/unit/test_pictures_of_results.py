@@ -9,10 +9,14 @@ from autosteer_core.detection import Detector
 from autosteer_core.epsilon_sweep import SweepPoint
 from autosteer_core.evaluation import Rate
 from autosteer_core.questions import Question, SetKind
+from autosteer_core.registry import Published
+from infra.memory_store import MemoryStore
 from pipelines.pictures.layers import layers_picture
+from pipelines.pictures.lineage import lineage_picture
 from pipelines.pictures.reliability import reliability_picture
 from pipelines.pictures.roc import roc_picture
 from pipelines.pictures.sweep import sweep_picture
+from tests.registries import files, registry
 
 ROWS = [
     Question(f"{kind}{place}", str(kind), kind, "text", f"{kind}{place}")
@@ -60,3 +64,19 @@ def test_the_sweep_draws_three_rates_and_the_same_bytes_twice() -> None:
 
     assert paths(sweep_picture(points, 0.1)) > 0
     assert sweep_picture(points, 0.1) == sweep_picture(points, 0.1)
+
+
+def test_the_lineage_has_an_arrow_from_a_parent_and_the_same_bytes_twice() -> None:
+    def drawn(known_parent: bool) -> bytes:
+        alone = registry(MemoryStore())
+        first = alone.publish(files(0), Published(metrics={"auroc": 0.9}))
+        alone.publish(files(1), Published(parent=first if known_parent else None))
+        alone.promote(first, "<script>$x$</script>", "ann")
+        return lineage_picture(alone.state())
+
+    assert paths(drawn(True)) > paths(drawn(False))
+    assert drawn(True) == drawn(True)
+
+
+def test_an_empty_registry_has_a_lineage_too() -> None:
+    assert paths(lineage_picture(registry(MemoryStore()).state())) > 0

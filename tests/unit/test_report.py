@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 from autosteer_core.audit_log import Head
+from autosteer_core.registry import Published
 from autosteer_core.run import Run
 from autosteer_core.values import Action, Annotation, Flaw, Label, Verdict
 from infra.memory_store import MemoryStore
 from pipelines.batch_run import Finished
 from pipelines.report import report_html
 from pipelines.summary import Summary, summarise
+from tests.registries import files, registry
 from tests.tiny_bundle import tiny_bundle
 from tests.tiny_model import tiny_llava_onevision
 
@@ -58,3 +60,16 @@ def test_a_gate_whose_answer_reads_differently_is_counted() -> None:
     rows = [replace(next(iter(summary.finished.verdicts)), answer="Here you are.")]
 
     assert summarise(replace(summary.finished, verdicts=rows)).judges_disagree == 1
+
+
+def test_a_run_with_a_registry_shows_its_bundles_and_only_then_are_pictures_allowed() -> None:
+    summary = finished()
+    ours = registry(MemoryStore())
+    ours.promote(ours.publish(files(0), Published()), ATTACK, ATTACK)
+
+    without = report_html(summary, summary.finished.bundle).decode()
+    page = report_html(summary, summary.finished.bundle, ours.state()).decode()
+
+    assert "img-src" not in without and "<img" not in without
+    assert "img-src data:" in page and 'src="data:image/svg+xml;base64,' in page
+    assert "bundle promoted" in page and "<script" not in page
