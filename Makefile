@@ -59,7 +59,7 @@ chaos: $(VENV)/.dev ## kill, freeze, flip and lose things for a quarter of an ho
 	$(BIN)/python -m pytest tests/chaos tests/ray/test_upkeep.py -m chaos -s
 
 security: $(VENV)/.dev ## feed hostile input of 96 kinds and mutations of it, numbers last (SECURITY_SCALE=0.1: quick)
-	$(BIN)/python -m pytest tests/security tests/ray/test_ray_access.py -m security -s
+	$(BIN)/python -m pytest tests/security tests/ray/test_ray_access.py tests/ray/test_least_privilege.py -m security -s
 
 loop-tests: $(VENV)/.dev ## retrain, gate, swap, replay and kill at full size, numbers last (LOOP_SCALE=0.1: quick)
 	$(BIN)/python -m pytest tests/loop -m loop -s

@@ -30,14 +30,14 @@ def new_rows(rows: int = 40, seed: int = 1) -> Material:
     return replace(tiny_material(rows, seed=seed), use_N=np.full(rows, Use.NONE.value))
 
 
-def serving(store: BlobStore, opened: Registry | None = None, held_rows: int = 60) -> BundleId:
+def serving(store: BlobStore, opened: Registry | None = None, held_rows: int = 60, rows: int = 300) -> BundleId:
     """What `calibrate --registry` and `promote` leave behind."""
-    rows = tiny_material(300)
+    base = tiny_material(rows)
     held = replace(tiny_material(held_rows, seed=99), use_N=np.full(held_rows, Use.HOLDOUT.value))
-    fitted, holdout = keep(store, rows), keep(store, held)
+    fitted, holdout = keep(store, base), keep(store, held)
     opened = opened or registry(store)
     opened.tell(Deed.HOLDOUT_LOCKED, {"holdout": holdout.sha256})
-    made = retrain(parent_of(), rows, OPTIONS)
+    made = retrain(parent_of(), base, OPTIONS)
     bundle_id = opened.publish(to_files(made), Published(material=fitted.sha256, holdout=holdout.sha256))
     opened.promote(bundle_id, "first", "a@b")
     return bundle_id

@@ -63,7 +63,7 @@ def chat_frame(render: Render, user_text: UserText) -> ChatFrame:
         ValueError: the template drops or repeats the user's text.
     """
     padded = render(_padded(_USER))
-    trims = _trims(padded, _USER)
+    trims = _trims(padded, _USER, "user's text")
     before, after = _cut(padded if not trims else render(_USER), _USER, trims)
     end, start = user_text.boundaries(before)[1], user_text.boundaries(after)[0]
     return ChatFrame(before[:end], Surrounded(before[end:], after[:start], trims), after[start:])
@@ -76,7 +76,7 @@ def system_frame(render: RenderBoth, user_text: UserText) -> ChatFrame:
         ValueError: the template drops or repeats one of the two, or writes them in another order.
     """
     padded = render(_padded(_SYSTEM), _padded(_USER))
-    trims, user_trims = _trims(padded, _SYSTEM), _trims(padded, _USER)
+    trims, user_trims = _trims(padded, _SYSTEM, "system message"), _trims(padded, _USER, "user's text")
     rendered = render(_SYSTEM if trims else _padded(_SYSTEM), _USER if user_trims else _padded(_USER))
     before, rest = _cut(rendered, _SYSTEM, trims)
     between, after = _cut(rest, _USER, user_trims)
@@ -95,9 +95,9 @@ def _padded(text: str) -> str:
     return f"\t{text}\t"
 
 
-def _trims(rendered: str, text: str) -> bool:
+def _trims(rendered: str, text: str, name: str) -> bool:
     if rendered.count(text) != 1:
-        raise ValueError("the chat template does not write the text exactly once")
+        raise ValueError(f"the chat template does not write the {name} exactly once")
     return _padded(text) not in rendered
 
 

@@ -117,6 +117,7 @@ def _run_here(command: list[str]) -> None:
     """In the fork: what the installed command does, with the terminal in the place of what pytest captures."""
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.argv = command
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process of parallel tests ignores
     code: object = 1
     try:
         main()

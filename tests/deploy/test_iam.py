@@ -22,7 +22,7 @@ from tests.registries import files, registry
 from tests.retrainings import REQUEST, learning, new_rows, serving
 
 POLICIES = {role: read_json(f"iam/{role}.json") for role in ROLES}
-OUT = f"arn:aws:s3:::{BUCKET}/output/monday"
+OUT = f"arn:aws:s3:::{BUCKET}/output/by-hand"
 LARGE = bytes(5 * 2**20 + 1)
 
 
@@ -68,7 +68,7 @@ def test_a_worker_may_do_what_a_run_asks_of_s3_and_is_granted_nothing_else(store
 
 def _run_as_worker(store_as: StoreAs) -> None:
     """A run of one part, from claiming the output to sweeping, one large body and one lost race in it."""
-    out = store_as("worker", "output/monday")
+    out = store_as("worker", "output/by-hand")
     run = Run("audit", "s3://input", [("items.jsonl", 1, "hash")], "bundle", {})
     assert not take_over(out, run)
     [part] = list(run.parts(8))
@@ -82,7 +82,7 @@ def _run_as_worker(store_as: StoreAs) -> None:
     out.put("summary.json", b"{}")
     out.put("report.html", b"")
     out.put_if_absent("audit/00000000.json", b"{}")
-    left = out._client.create_multipart_upload(Bucket=BUCKET, Key="output/monday/parts/left")
+    left = out._client.create_multipart_upload(Bucket=BUCKET, Key="output/by-hand/parts/left")
     assert left["UploadId"]
     assert collect(out, grace_seconds=-10.0) == 1
 
@@ -113,12 +113,12 @@ def test_a_retraining_does_its_work_under_its_role_and_is_granted_nothing_else(
     store_as: StoreAs, guard: Guard
 ) -> None:
     serving(store_as(OWNER, "registry"))
-    store_as(OWNER, "output/monday").put("dataset.json", b"{}")
+    store_as(OWNER, "output/by-hand").put("dataset.json", b"{}")
     guard.asked.clear()
 
     store = store_as("retrain", "registry")
     done = retrain_registry(store, registry(store), learning(new_rows()), REQUEST, lambda step: None)
-    assert store_as("retrain", "output/monday").get("dataset.json") == b"{}"
+    assert store_as("retrain", "output/by-hand").get("dataset.json") == b"{}"
 
     assert done.outcome is Outcome.CANDIDATE
     assert not [call for user, call in guard.denied if user == "retrain"]

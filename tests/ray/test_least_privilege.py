@@ -12,7 +12,7 @@ from tests.deploy.s3_calls import OWNER, Guard
 from tests.s3_server import serve_s3
 from tests.workspace import Workspace, make_workspace
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.security]
 
 BUCKET = "s3://autosteer-example"
 OUT = f"{BUCKET}/output/monday"

@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.files import DEPLOY
 from tests.workspace import Workspace, make_workspace
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.tour]
 
 ROOT = DEPLOY.parents[1]
 GUIDE = (ROOT / "docs" / "operating.md").read_text("utf-8")

@@ -27,7 +27,7 @@ from tests.tiny_material import ORIGIN
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
-    serving(FolderStore(tmp_path / "registry"), open_registry(str(tmp_path / "registry")), held_rows=400)
+    serving(FolderStore(tmp_path / "registry"), open_registry(str(tmp_path / "registry")), held_rows=400, rows=1500)
     return tmp_path / "registry"
 
 
