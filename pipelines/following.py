@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from autosteer_core.backbones.base import Backbone
 from autosteer_core.bundle import Bundle
@@ -11,7 +10,6 @@ from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Trust
 from autosteer_core.errors import UserMistake
 from autosteer_core.registry import Registry
-from autosteer_core.run import FOLLOWING
 from autosteer_core.serving import Serving
 from autosteer_core.values import BundleId
 from pipelines.engines import load_backbone
@@ -61,22 +59,6 @@ class PromotedBundles:
 def is_following(settings: Settings) -> bool:
     """A bundle that is named wins over a registry."""
     return settings.bundle is None and settings.registry is not None
-
-
-def follows(run: Mapping[str, Any]) -> bool:
-    """Whether the run takes the bundle that is promoted, as its record says."""
-    return bool(run["bundle_id"] == FOLLOWING)
-
-
-def require_following(out: str, run: Mapping[str, Any]) -> None:
-    """Raise UserMistake, E_PINNED, for a run that has one bundle for all of its rows, by its very identity."""
-    if not follows(run):
-        raise UserMistake(
-            f"{out} is a run of bundle {run['bundle_id']} for good, its rows cannot be done again by another: repeat "
-            "its command with the other --bundle and a new --out, or with --registry in place of --bundle, so that "
-            "the next run follows what is promoted",
-            "E_PINNED",
-        )
 
 
 def followed_shelf(address: str, settings: Settings, trust: Trust) -> BundleShelf:
