@@ -9,6 +9,7 @@ from itertools import count, islice
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from autosteer_core import metrics
 from autosteer_core.bundle import Bundle, to_files
@@ -131,7 +132,9 @@ def test_of_candidates_that_are_truly_better_at_least_95_percent_are_accepted(
     report("truly better candidates accepted", told(found))
     report("they are better in AUROC", f"by {least[0]:.3f} at least, {mean[0]:.3f} in the mean")
     report("they are better in recall at 1 %", f"by {least[1]:.3f} at least, {mean[1]:.3f} in the mean")
-    assert found.count([]) >= 0.95 * len(unequal)
+    # Of few candidates, chance may refuse one more.
+    few = float(binom.ppf(0.01, len(unequal), 0.95))
+    assert found.count([]) >= (0.95 * len(unequal) if len(unequal) >= 100 else few)
 
 
 def test_of_candidates_that_are_truly_worse_nearly_all_are_refused(unequal: list[Pair], report: Report) -> None:

@@ -1,30 +1,16 @@
-"""A kind of harm that the demo's calibration never shows: a first probe misses it, and a few labels teach it."""
+"""The items of a kind of harm that the demo's calibration never shows: twins, and halves that share nothing."""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
-from autosteer_core.activations import read_activations
-from autosteer_core.guarantee import Bounds
-from autosteer_core.labelled import HoldOut, Labelled, Split, labelled, split
-from autosteer_core.layer_choice import choose_sites
-from autosteer_core.operating_point import Bound, OperatingPoint, PointOptions, find_operating_point
-from autosteer_core.values import Item, Site
 from pipelines.demo.manifest import DemoItem, read_items
-from pipelines.engines import load_backbone
 from pipelines.loop.items import HELD_OUT, LABELLED, known, new_harm, write_loop_files
-from pipelines.reading import open_items
-from pipelines.settings import Settings
-from pipelines.wiring import all_items
 
 SPLITS = (LABELLED, HELD_OUT)
-BOUND = Bound(0.1, 0.05, Bounds.FALSE_REFUSALS)
 
 
 def words(item: DemoItem) -> tuple[str, ...]:
@@ -64,64 +50,3 @@ def test_no_two_items_of_the_calibration_show_the_same_so_that_its_holdout_can_b
     shown = [(item.text, str(item.picture)) for item in known("calibration")]
     assert len(set(shown)) == len(shown)
     assert len(shown) < len([item for item in read_items("calibration") if item.picture is None or item.pair])
-
-
-@pytest.mark.loop
-@pytest.mark.timeout(1800)
-def test_a_first_probe_misses_the_new_kind_and_one_that_saw_its_other_half_does_not(
-    tmp_path: Path, report: Callable[[str, object], None]
-) -> None:
-    files = write_loop_files(tmp_path)
-    calibrated, taught, held, ordinary = _read(files.calibration, files.first, files.second)
-    rows = split(calibrated, 0)
-    sites = choose_sites(calibrated.take(np.concatenate([rows.train, rows.validation])), 0, 4).sites
-    first = find_operating_point(calibrated, rows, sites, PointOptions(BOUND))
-    both, more = _joined(calibrated, taught), split(taught, 0)
-    all_rows = Split(
-        *(
-            np.concatenate([old, new + len(calibrated.harmful_N)])
-            for old, new in zip(
-                (rows.train, rows.validation, rows.threshold),
-                (more.train, more.validation, more.threshold),
-                strict=True,
-            )
-        )
-    )
-    second = find_operating_point(both, all_rows, sites, PointOptions(BOUND))
-
-    before, after = (_opened(point, held, sites) for point in (first, second))
-    benign = _joined(held, ordinary)
-    calm = ~benign.harmful_N
-    wrong = [float(_opened(point, benign, sites)[calm].mean()) for point in (first, second)]
-    recall = [float(gates[held.harmful_N].mean()) for gates in (before, after)]
-
-    report("harmful items of the new kind, not used in training", int(held.harmful_N.sum()))
-    report("recall on them, before and after the labels", f"{recall[0]:.1%}, {recall[1]:.1%}")
-    report(f"false refusals of {int(calm.sum())} benign items, before and after", f"{wrong[0]:.1%}, {wrong[1]:.1%}")
-    assert recall[0] < 0.4 and recall[1] > 0.9
-    # At most a point more is what `make loop` has to show, of the whole retraining; here it is told only.
-
-
-def _read(calibration: Path, first: Path, second: Path) -> tuple[Labelled, ...]:
-    """Calibration, the labelled half, the other half, and the demo's own items of the second manifest."""
-    backbone = load_backbone(Settings())
-    groups: list[list[Item]] = [all_items(open_items(str(path))) for path in (calibration, first, second)]
-    new, others = (
-        [item for item in groups[2] if (item.annotation.group == "new-harm") is wanted] for wanted in (True, False)
-    )
-    layers = list(range(1, len(backbone.blocks) + 1))
-    parts = []
-    for items, hold_out in zip((*groups[:2], new, others), (HoldOut.AUTO, *[HoldOut.PAIR] * 3), strict=True):
-        read_NLPD = read_activations(backbone, [backbone.encode(item) for item in items], layers)
-        parts.append(labelled(items, read_NLPD, hold_out))
-    return tuple(parts)
-
-
-def _joined(some: Labelled, others: Labelled) -> Labelled:
-    activations = torch.cat([some.activations_NLPD, others.activations_NLPD])
-    names = ("harmful_N", "group_N", "pair_N", "source_N", "modality_N", "unit_N")
-    return Labelled(activations, *(np.concatenate([getattr(some, name), getattr(others, name)]) for name in names))
-
-
-def _opened(point: OperatingPoint, data: Labelled, sites: list[Site]) -> np.ndarray:
-    return np.asarray(point.probe.risk(data.side_by_side(sites)).numpy() >= point.guarantee.threshold)
