@@ -113,7 +113,7 @@ def test_they_died_at_every_step_and_nothing_that_was_begun_is_missing(
     assert killed.writers >= len(STEPS) * scaled(ROUNDS)
     found = verify(str(killed.swaps.root / OUT), str(killed.swaps.root / "items.parquet"))
     assert found.violations == []
-    assert len(killed.begun) >= found.parts / 2 > 0
+    assert len(killed.begun) >= killed.workers  # of the parts as they were planned: those of the dead are halved
 
 
 def test_no_part_and_no_row_is_mixed(killed: Killed, report: Callable[[str, object], None]) -> None:
