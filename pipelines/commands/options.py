@@ -27,6 +27,7 @@ UnsignedOption = Annotated[
     bool | None, typer.Option("--allow-unsigned", help="serve the bundle though no trusted key has signed it")
 ]
 ModelOption = Annotated[str | None, typer.Option(help="model folder or hub id; `demo` is the built-in small model")]
+RegistryOption = Annotated[str | None, typer.Option(help="folder or s3:// address of the registry")]
 WorkersOption = Annotated[int | None, typer.Option(help="number of model actors")]
 Config = Annotated[Path | None, typer.Option(help="settings file, TOML or YAML")]
 Column = Annotated[list[str] | None, typer.Option(help="name=COLUMN for id, text, image, ...; may be repeated")]

@@ -6,9 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from autosteer_core.registry_state import State
-from pipelines.commands.options import Config, Json, Set, UnsignedOption, console, print_json, settings_of
+from pipelines.commands.options import (
+    Config,
+    Json,
+    RegistryOption,
+    Set,
+    UnsignedOption,
+    console,
+    print_json,
+    settings_of,
+)
 
-RegistryOption = Annotated[str | None, typer.Option(help="folder or s3:// address of the registry")]
 Reason = Annotated[str, typer.Option(help="why, in a sentence: it stays in the registry's audit log")]
 BundleId = Annotated[str, typer.Argument(help="id of a published bundle, or how it begins")]
 

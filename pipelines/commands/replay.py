@@ -10,7 +10,16 @@ from rich.table import Table
 
 from autosteer_core.errors import UserMistake
 from autosteer_core.values import BundleId
-from pipelines.commands.options import Config, Json, Set, UnsignedOption, console, print_json, settings_of
+from pipelines.commands.options import (
+    Config,
+    Json,
+    RegistryOption,
+    Set,
+    UnsignedOption,
+    console,
+    print_json,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from pipelines.replay import Replayed
@@ -19,7 +28,6 @@ _SHOWN = 20
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Outs = Annotated[list[str], typer.Argument(help="outputs of generate or audit runs that kept activations")]
-RegistryOption = Annotated[str | None, typer.Option(help="folder or s3:// address of the registry")]
 
 
 def replay(
