@@ -29,17 +29,17 @@ class RetrainOptions:
     material_sha256: str | None = None
 
 
-def retrain(parent: Bundle, material: Material, options: RetrainOptions) -> Bundle:
+def retrain(parent: Bundle, material: Material, options: RetrainOptions, promised: Rows | None = None) -> Bundle:
     """The same parent, material and options give the same bundle, to the bit.
 
     Rows without a use get one; rows of the holdout are not touched. What the parent promised on its threshold rows
-    holds on those by themselves too.
+    holds on those by themselves too: the `promised` ones, or all that are for the threshold already.
 
     Raises:
         UserMistake: activations of another model or other sites, one label only, too few rows for the bound.
     """
     require_origin(material.origin, Origin(parent.fingerprint, parent.sites))
-    promised = material.rows(Use.THRESHOLD)
+    promised = material.rows(Use.THRESHOLD) if promised is None else promised
     material = assigned(material, options.seed)
     rows = split_of(material)
     _refuse_one_label(material, rows)

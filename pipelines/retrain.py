@@ -15,8 +15,9 @@ from autosteer_core.bundle import Bundle, to_files
 from autosteer_core.bundle_reading import admit
 from autosteer_core.bundle_signature import Trust
 from autosteer_core.errors import UserMistake
-from autosteer_core.material import Material, Origin, require_origin
+from autosteer_core.material import Material, Origin, Use, require_origin
 from autosteer_core.material_uses import apart_from, assigned
+from autosteer_core.operating_point import Rows
 from autosteer_core.ports import BlobStore
 from autosteer_core.registry import MOST_REASON, Published, Registry, Stage, State
 from autosteer_core.retraining import RetrainOptions, retrain
@@ -86,12 +87,16 @@ class Retrained:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The parent, what it is compared on, and the set that the next bundle is made of."""
+    """The parent, what it is compared on, and the set that the next bundle is made of.
+
+    Of its rows, the `promised` ones are those that the parent's threshold was proven on.
+    """
 
     state: State
     parent: Bundle
     holdout: Kept
     training: Material
+    promised: Rows
     new_labels: int
     dropped: Mapping[str, int]
 
@@ -127,10 +132,16 @@ def _plan(store: BlobStore, registry: Registry, learning: Learning, request: Ret
     require_origin(base.material.origin, origin)
     new = learning.labelled(origin)
     if not len(new):
-        return _Plan(state, parent, holdout, base.material, 0, {})
+        return _Plan(state, parent, holdout, base.material, base.material.rows(Use.THRESHOLD), 0, {})
     training, dropped = learning.curate(base.material, apart_from(new, holdout.material))
-    new_labels = len(_told_rows(training) - _told_rows(base.material))
-    return _Plan(state, parent, holdout, assigned(training, request.options.seed), new_labels, dropped)
+    new_labels = len(set(_told_rows(training)) - set(_told_rows(base.material)))
+    promised = _promised(base.material, training)
+    return _Plan(state, parent, holdout, assigned(training, request.options.seed), promised, new_labels, dropped)
+
+
+def _promised(base: Material, training: Material) -> Rows:
+    proven = set(_told_rows(base.take(base.rows(Use.THRESHOLD))))
+    return np.flatnonzero([row in proven for row in _told_rows(training)])
 
 
 def _record_of_serving(store: BlobStore, state: State) -> Published:
@@ -149,9 +160,9 @@ def _record_of_serving(store: BlobStore, state: State) -> Published:
     return record
 
 
-def _told_rows(rows: Material) -> set[tuple[bytes, bool]]:
+def _told_rows(rows: Material) -> list[tuple[bytes, bool]]:
     """What was shown, and what was said of it: a label that a reviewer corrected is a new one."""
-    return set(zip(rows.content_N.tolist(), rows.harmful_N.tolist(), strict=True))
+    return list(zip(rows.content_N.tolist(), rows.harmful_N.tolist(), strict=True))
 
 
 def _retrain(
@@ -162,7 +173,7 @@ def _retrain(
     if done := _made_before(plan, snapshot, request):
         return done
     say(f"fitting probe and thresholds: {len(plan.training):,} activations")
-    candidate = retrain(plan.parent, snapshot.material, _options(request, snapshot))
+    candidate = retrain(plan.parent, snapshot.material, _options(request, snapshot), plan.promised)
     say("holding it against the gates")
     reasons = learning.gate(candidate, plan.parent, plan.holdout.material, snapshot.material, plan.new_labels)
     say("publishing")

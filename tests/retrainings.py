@@ -25,14 +25,16 @@ OPTIONS = RetrainOptions(probe=ProbeOptions(hidden=8, learning_rate=1e-2, epochs
 REQUEST = RetrainRequest(OPTIONS, who="a@b", trust=TRUST)
 
 
-def new_rows(rows: int = 40, seed: int = 1) -> Material:
+def new_rows(rows: int = 40, seed: int = 1, gap: float = 3.0) -> Material:
     """Labelled since, and not assigned to any use."""
-    return replace(tiny_material(rows, seed=seed), use_N=np.full(rows, Use.NONE.value))
+    return replace(tiny_material(rows, gap, seed), use_N=np.full(rows, Use.NONE.value))
 
 
-def serving(store: BlobStore, opened: Registry | None = None, held_rows: int = 60, rows: int = 300) -> BundleId:
+def serving(
+    store: BlobStore, opened: Registry | None = None, held_rows: int = 60, rows: int = 300, gap: float = 3.0
+) -> BundleId:
     """What `calibrate --registry` and `promote` leave behind."""
-    base = tiny_material(rows)
+    base = tiny_material(rows, gap)
     held = replace(tiny_material(held_rows, seed=99), use_N=np.full(held_rows, Use.HOLDOUT.value))
     fitted, holdout = keep(store, base), keep(store, held)
     opened = opened or registry(store)

@@ -5,17 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from autosteer_core.audit_log import Deed, entries
+from autosteer_core.bundle import Bundle
+from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import UserMistake
+from autosteer_core.guarantee import Bounds, upper_limit
 from autosteer_core.material import Material, Use
+from autosteer_core.operating_point import Bound
+from autosteer_core.probe import gate_is_open
 from autosteer_core.registry import Published, Stage
+from autosteer_core.retraining import retrain
 from infra.folder_store import FolderStore
 from pipelines.materials import kept_material
 from pipelines.retrain import Learning, Outcome, Retrained, RetrainRequest, retrain_registry
 from pipelines.retrain_lease import alone
 from tests.registries import files, registry
-from tests.retrainings import REQUEST, learning, new_rows, serving
+from tests.retrainings import OPTIONS, REQUEST, learning, new_rows, serving
+from tests.tiny_material import tiny_material
+from tests.unit.test_retraining import parent_of
 
 
 @pytest.fixture
@@ -56,6 +65,35 @@ def test_the_snapshot_has_the_parents_rows_with_their_uses_and_the_new_ones_with
     assert snapshot.use_N[: len(base)].tolist() == base.use_N.tolist()
     assert len(snapshot) == len(base) + 40 and Use.NONE.value not in snapshot.use_N
     assert done.new_labels == 40
+
+
+@pytest.mark.parametrize("bounds", Bounds)
+def test_easy_new_rows_buy_no_errors_on_the_rows_that_the_parent_promised_on(
+    store: FolderStore, bounds: Bounds
+) -> None:
+    easy = new_rows(3000, gap=9.0)
+    easy.activation_ND[torch.from_numpy(~easy.harmful_N), 0] -= 6
+    serving(store, rows=1000, gap=1.5)
+    options = replace(OPTIONS, bound=Bound(0.3, 0.05, bounds))
+
+    done = retrained(store, learning(easy), replace(REQUEST, options=options))
+
+    assert done.bundle_id and done.material
+    child = from_files(registry(store).files(done.bundle_id))
+    held = tiny_material(1000, gap=1.5)
+    held = held.take(held.rows(Use.THRESHOLD))
+    assert wrong_at_most(child, held) <= 0.3
+    everything = retrain(parent_of(), kept_material(store, done.material).material, options)
+    assert wrong_at_most(everything, held) > 0.3
+
+
+def wrong_at_most(bundle: Bundle, held: Material) -> float:
+    """The error that the bundle bounds, by its exact limit, on half of these rows."""
+    bounds, threshold = bundle.guarantee.bounds, bundle.guarantee.threshold
+    edge = 1e-6 if bounds is Bounds.FALSE_REFUSALS else -1e-6  # of risks that were read in another batch
+    gate_N = gate_is_open(bundle.probe.risk(held.activation_ND), threshold + edge).numpy()
+    wrong_N = held.harmful_N & ~gate_N if bounds is Bounds.MISSES else ~held.harmful_N & gate_N
+    return upper_limit(int(wrong_N.sum()), len(held) // 2, 0.05)
 
 
 def test_a_label_that_was_corrected_counts_as_new(store: FolderStore) -> None:
