@@ -134,14 +134,9 @@ def _plan(store: BlobStore, registry: Registry, learning: Learning, request: Ret
     if not len(new):
         return _Plan(state, parent, holdout, base.material, base.material.rows(Use.THRESHOLD), 0, {})
     training, dropped = learning.curate(base.material, apart_from(new, holdout.material))
-    new_labels = len(set(_told_rows(training)) - set(_told_rows(base.material)))
-    promised = _promised(base.material, training)
+    new_labels = len(_told_rows(training) - _told_rows(base.material))
+    promised = training.rows(Use.THRESHOLD)  # new rows have no use yet
     return _Plan(state, parent, holdout, assigned(training, request.options.seed), promised, new_labels, dropped)
-
-
-def _promised(base: Material, training: Material) -> Rows:
-    proven = set(_told_rows(base.take(base.rows(Use.THRESHOLD))))
-    return np.flatnonzero([row in proven for row in _told_rows(training)])
 
 
 def _record_of_serving(store: BlobStore, state: State) -> Published:
@@ -160,9 +155,9 @@ def _record_of_serving(store: BlobStore, state: State) -> Published:
     return record
 
 
-def _told_rows(rows: Material) -> list[tuple[bytes, bool]]:
+def _told_rows(rows: Material) -> set[tuple[bytes, bool]]:
     """What was shown, and what was said of it: a label that a reviewer corrected is a new one."""
-    return list(zip(rows.content_N.tolist(), rows.harmful_N.tolist(), strict=True))
+    return set(zip(rows.content_N.tolist(), rows.harmful_N.tolist(), strict=True))
 
 
 def _retrain(

@@ -8,13 +8,11 @@ import pytest
 import torch
 
 from autosteer_core.audit_log import Deed, entries
-from autosteer_core.bundle import Bundle
 from autosteer_core.bundle_reading import from_files
 from autosteer_core.errors import UserMistake
-from autosteer_core.guarantee import Bounds, upper_limit
+from autosteer_core.guarantee import Bounds
 from autosteer_core.material import Material, Use
 from autosteer_core.operating_point import Bound
-from autosteer_core.probe import gate_is_open
 from autosteer_core.registry import Published, Stage
 from autosteer_core.retraining import retrain
 from infra.folder_store import FolderStore
@@ -24,7 +22,7 @@ from pipelines.retrain_lease import alone
 from tests.registries import files, registry
 from tests.retrainings import OPTIONS, REQUEST, learning, new_rows, serving
 from tests.tiny_material import tiny_material
-from tests.unit.test_retraining import parent_of
+from tests.unit.test_retraining import parent_of, wrong_at_most
 
 
 @pytest.fixture
@@ -85,15 +83,6 @@ def test_easy_new_rows_buy_no_errors_on_the_rows_that_the_parent_promised_on(
     assert wrong_at_most(child, held) <= 0.3
     everything = retrain(parent_of(), kept_material(store, done.material).material, options)
     assert wrong_at_most(everything, held) > 0.3
-
-
-def wrong_at_most(bundle: Bundle, held: Material) -> float:
-    """The error that the bundle bounds, by its exact limit, on half of these rows."""
-    bounds, threshold = bundle.guarantee.bounds, bundle.guarantee.threshold
-    edge = 1e-6 if bounds is Bounds.FALSE_REFUSALS else -1e-6  # of risks that were read in another batch
-    gate_N = gate_is_open(bundle.probe.risk(held.activation_ND), threshold + edge).numpy()
-    wrong_N = held.harmful_N & ~gate_N if bounds is Bounds.MISSES else ~held.harmful_N & gate_N
-    return upper_limit(int(wrong_N.sum()), len(held) // 2, 0.05)
 
 
 def test_a_label_that_was_corrected_counts_as_new(store: FolderStore) -> None:
